@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""A configuration in, a C{MultiService} out: the only file that knows every role."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorPluggableNameResolver
+
+from miredo.address.endpoint import Dice, IPv4
+from miredo.config import ClientConfig, Configuration, RelayConfig, RoleConfig, ServerConfig
+from miredo.kernel.clock import BoottimeClock
+from miredo.kernel.endpoints import KernelEndpoints
+from miredo.kernel.interfaces import IClock, IEndpoints
+from miredo.service.names import look_up
+from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
+from miredo.service.surroundings import Observer, StartFailure, Surroundings
+
+
+class Roles(MultiService):
+    """All roles of one configuration; they start together or not at all."""
+
+    def privilegedStartService(self) -> None:
+        """Open everything.
+
+        @raise SystemExit: a role cannot start; its text is the one line to be shown, and nothing is left open.
+        """
+        opened: list[IService] = []
+        try:
+            for role in self:
+                role.privilegedStartService()
+                opened.append(role)
+        except StartFailure as failure:
+            for role in reversed(opened):
+                role.stopService()
+            raise SystemExit(f"miredo: {failure}") from failure
+
+
+def assemble(
+    configuration: Configuration,
+    *,
+    clock: IClock,
+    endpoints: Callable[[str | None], IEndpoints],
+    resolve: Callable[[str], Deferred[list[IPv4]]],
+    dice: Dice = os.urandom,
+    observer: Observer | None = None,
+) -> Roles:
+    """The services of a configuration, not started.
+
+    @param endpoints: opens things in the network namespace of that name.
+    """
+    roles = Roles()
+    for config in configuration.roles:
+        around = Surroundings(endpoints(config.namespace), clock, dice, resolve, observer)
+        _service(config, around).setServiceParent(roles)
+    return roles
+
+
+def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: Observer | None = None) -> Roles:
+    """The services of a configuration on the kernel's clock, sockets and devices, read by C{reactor}."""
+    # Twisted's own delayed calls shall not follow steps of the wall clock.
+    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    descriptors = IReactorFDSet(reactor)
+    resolver = IReactorPluggableNameResolver(reactor)
+    return assemble(
+        configuration,
+        clock=BoottimeClock(descriptors),
+        endpoints=lambda namespace: KernelEndpoints(namespace, descriptors),
+        resolve=lambda name: look_up(name, resolver),
+        observer=observer,
+    )
+
+
+def _service(config: RoleConfig, around: Surroundings) -> Service:
+    match config:
+        case ClientConfig():
+            return TeredoClientService(config, around)
+        case RelayConfig():
+            return TeredoRelayService(config, around)
+        case ServerConfig():
+            return TeredoServerService(config, around)
+        case _:
+            raise AssertionError(f"no service for {config}")

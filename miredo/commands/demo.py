@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""C{./x demo}: a Teredo client behind a NAT qualifies and pings a native IPv6 host through a relay.
+
+Everything is on this machine: network namespaces of this process, made for it and gone with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from miredo.kernel.userns import NoNamespaces, enter_lab
+from miredo.lab.nat import BEHAVIOURS, NatBehaviour, parse_behaviour
+from miredo.lab.plan import USUAL_NAT
+from miredo.lab.report import Report
+
+LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
+
+
+def parser() -> argparse.ArgumentParser:
+    kinds = "\n".join(f"  {behaviour}" for behaviour in BEHAVIOURS)
+    arguments = argparse.ArgumentParser(
+        prog="./x demo",
+        description="A Teredo Internet on this machine: a client behind a NAT qualifies with our server and pings a "
+        "native IPv6 host through our relay.",
+        epilog=f"The NATs, MAPPING/FILTERING in the words of RFC 4787:\n{kinds}\n"
+        "A third word assigns ports: /preserving (usual), /sequential or /random.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    arguments.add_argument("--nat", type=_behaviour, default=USUAL_NAT, metavar="MAPPING/FILTERING")
+    arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
+    arguments.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    arguments.add_argument("--pcap", type=Path, metavar="FILE", help="record the packets (pcapng)")
+    arguments.add_argument("--verbose", "-v", action="store_true", help="the roles' log on standard error")
+    return arguments
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run it; the exit status."""
+    options = parser().parse_args(words)
+    if options.sim:
+        from miredo.lab.simulated import run
+
+        report = run(options.nat)
+    else:
+        try:
+            enter_lab()
+        except NoNamespaces as refusal:
+            return _refused(refusal, options.json)
+        report = _live(options.nat, options.pcap, options.verbose)
+    print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text())
+    return 0 if report.ok else 1
+
+
+def _live(behaviour: NatBehaviour, capture: Path | None, verbose: bool) -> Report:
+    """On real packets; Twisted is imported only now, inside the namespaces."""
+    from twisted.internet import reactor
+
+    from miredo.lab.live import Demonstration
+    from miredo.lab.logging import log_to_standard_error
+
+    log_to_standard_error(verbose)
+    return Demonstration(reactor, behaviour, LAB_FILE, capture).run()
+
+
+def _refused(refusal: NoNamespaces, as_json: bool) -> int:
+    """Say what is missing, the command that would allow it, and what works without."""
+    if as_json:
+        print(json.dumps({"ok": False, "failure": refusal.reason, "cure": refusal.cure}))
+    print(f"demo: {refusal.reason}", file=sys.stderr)
+    print(f"  to allow it:  {refusal.cure}", file=sys.stderr)
+    print("  or in memory: ./x demo --sim", file=sys.stderr)
+    return 1
+
+
+def _behaviour(text: str) -> NatBehaviour:
+    try:
+        return parse_behaviour(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

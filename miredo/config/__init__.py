@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Configuration text to frozen dataclasses."""
+
+from miredo.config.directive import Row
+from miredo.config.filling import directives
+from miredo.config.problem import ConfigError, Place, Problem
+from miredo.config.reading import load, parse
+from miredo.config.roles import (
+    ClientConfig,
+    Configuration,
+    ProcessConfig,
+    RelayConfig,
+    RoleConfig,
+    ServerConfig,
+    TunnelConfig,
+    next_ipv4,
+)
+from miredo.config.words import FastPath, LogLevel, RelayType, SyslogFacility
+
+__all__ = [
+    "ClientConfig",
+    "ConfigError",
+    "Configuration",
+    "FastPath",
+    "LogLevel",
+    "Place",
+    "Problem",
+    "ProcessConfig",
+    "RelayConfig",
+    "RelayType",
+    "RoleConfig",
+    "Row",
+    "ServerConfig",
+    "SyslogFacility",
+    "TunnelConfig",
+    "directives",
+    "load",
+    "next_ipv4",
+    "parse",
+]

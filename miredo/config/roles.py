@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: MIT
+"""What a configuration says, as frozen dataclasses: one of the process, one a role.
+
+An IPv4 address is its 4 bytes, a prefix its first 4 bytes, a name is a C{str}. Each field declares its directive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from miredo.address.endpoint import IPv4, show_ipv4, show_ipv6
+from miredo.address.scope import FORBIDDEN_IPV4, IPv4Scope
+from miredo.address.teredo import SERVICE_PREFIX, TEREDO_PORT
+from miredo.config.directive import REQUIRED, declared, directive
+from miredo.config.problem import Place
+from miredo.config.readers import (
+    ANY_IPV4,
+    Host,
+    absolute_path,
+    bind_address,
+    choice,
+    host,
+    interface_name,
+    ipv4,
+    ipv4_ranges,
+    link_mtu,
+    namespace_name,
+    port,
+    relay_type,
+    service_prefix,
+    user_name,
+    whole_number,
+)
+from miredo.config.words import FastPath, LogLevel, RelayType, SyslogFacility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from miredo.config.problem import Problem
+
+NOWHERE = Place("", None, "")
+"""The place of what was not read from a file."""
+
+REFRESH_INTERVAL_BOUNDS = 5, 120
+"""Seconds: 120 is the largest interval of RFC 4380 5.2.7; below 5, our number, it only loads the server."""
+
+
+def next_ipv4(address: IPv4) -> IPv4:
+    """C{address} + 1, where a server's second address is unless it is given."""
+    return ((int.from_bytes(address, "big") + 1) & 0xFFFF_FFFF).to_bytes(4, "big")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A value that is good by itself and wrong beside the C{others}; C{index} counts a repeated directive's lines."""
+
+    keyword: str
+    message: str
+    hint: str | None = None
+    others: tuple[str, ...] = ()
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a role wants for itself in its namespace."""
+
+    keyword: str
+    what: str
+    address: IPv4 = ANY_IPV4
+
+    def clashes(self, other: Claim) -> bool:
+        """Whether two roles cannot have both; 0.0.0.0 takes the port of every address."""
+        return self.what == other.what and (self.address == other.address or ANY_IPV4 in (self.address, other.address))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Knows where each of its directives was written."""
+
+    section: Place = field(default=NOWHERE, compare=False, repr=False)
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, keyword: str, index: int = 0) -> str:
+        """C{miredo.conf:3: BindPort 3544}, or the section and the default of a directive that is not in the file."""
+        written = self.places.get(keyword, ())
+        if index < len(written):
+            return str(written[index])
+        default = next(one.default for one in declared(type(self)) if one.directive.keyword == keyword)
+        said = keyword if default == REQUIRED else f"{keyword} (default {default.strip('()')})"
+        return ": ".join(part for part in (str(self.section), said) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessConfig(Located):
+    """What concerns the process as a whole."""
+
+    user: str | None = field(
+        default=None, metadata=directive("User", user_name, "User that the program becomes once all is open.")
+    )
+    chroot: str | None = field(
+        default=None, metadata=directive("Chroot", absolute_path, "Directory that the program locks itself into.")
+    )
+    pid_file: str | None = field(
+        default=None, metadata=directive("PidFile", absolute_path, "File that holds the number of the process.")
+    )
+    syslog_facility: SyslogFacility = field(
+        default=SyslogFacility.DAEMON,
+        metadata=directive("SyslogFacility", choice(*SyslogFacility), "Facility of the messages sent to syslog."),
+    )
+    fast_path: FastPath = field(
+        default=FastPath.AUTO,
+        metadata=directive(
+            "FastPath", choice(*FastPath), "What moves packets of known peers: auto, kernel, portable or off."
+        ),
+    )
+    log: LogLevel = field(
+        default=LogLevel.INFO,
+        metadata=directive(
+            "Log", choice(*LogLevel), "Least level that is logged: debug, info, warn, error or critical."
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleConfig(Located):
+    """What all roles have; C{name} is empty in a classic file."""
+
+    kind: ClassVar[str]
+
+    name: str = ""
+    allow_ipv4: tuple[str, ...] = field(
+        default=(),
+        metadata=directive("AllowIPv4", ipv4_ranges, "Forbidden IPv4 ranges that a private Teredo may use."),
+    )
+    namespace: str | None = field(
+        default=None, metadata=directive("Namespace", namespace_name, "Network namespace of sockets and tunnel.")
+    )
+
+    @property
+    def title(self) -> str:
+        """C{client a}, or C{client} in a classic file."""
+        return f"{self.kind} {self.name}".rstrip()
+
+    def faults(self) -> Iterator[Fault]:
+        """What is wrong with the values together."""
+        yield from ()
+
+    def advice(self) -> Iterator[Fault]:
+        """What works and had better be changed."""
+        yield from ()
+
+    def claims(self) -> Iterator[Claim]:
+        """What no other role of the same namespace may have."""
+        yield from ()
+
+    def _pair_faults(self, keyword: str, first: Host, second: Host | None, index: int = 0) -> Iterator[Fault]:
+        """What is wrong with the two addresses of a server; a second one that is merely implied is not blamed twice."""
+        unusable = self._forbids(first)
+        if unusable:
+            yield Fault(keyword, *unusable, ("AllowIPv4",), index)
+        if isinstance(first, bytes) and second == next_ipv4(first):
+            if not unusable and (unusable := self._forbids(second)):
+                yield Fault(keyword, f"the second address, {unusable[0]}", unusable[1], ("AllowIPv4",), index)
+        elif first == second:
+            yield Fault(f"{keyword}2", "the two addresses of a server are the same", None, (keyword,))
+        elif second and (unusable := self._forbids(second)):
+            yield Fault(f"{keyword}2", *unusable, ("AllowIPv4",))
+
+    def _forbids(self, address: Host) -> tuple[str, str | None] | None:
+        """Why Teredo sends nothing to C{address} (RFC 4380 5.2.4), and the way out."""
+        if isinstance(address, str) or IPv4Scope(self.allow_ipv4).permits(address):
+            return None
+        row = next(row for row in FORBIDDEN_IPV4 if row.first <= address <= row.last)
+        block = f"{show_ipv4(row.first)}/{row.length}"
+        cure = f'a private Teredo has a line "AllowIPv4 {" ".join([*self.allow_ipv4, block])}"'
+        reason = f"{show_ipv4(address)} is in {block} ({row.name}, {row.source}), which Teredo does not use"
+        return reason, None if row.lasting else cure
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunnelConfig(RoleConfig):
+    """What the roles with a tunnel interface have."""
+
+    bind_address: IPv4 = field(
+        default=ANY_IPV4, metadata=directive("BindAddress", bind_address, "IPv4 address to send from; 0.0.0.0 is any.")
+    )
+    bind_port: int = field(default=0, metadata=directive("BindPort", port, "UDP port to send from; 0 draws one."))
+    interface_name: str = field(
+        default="teredo", metadata=directive("InterfaceName", interface_name, "Name of the tunnel interface.")
+    )
+    interface_mtu: int = field(
+        default=1280, metadata=directive("InterfaceMTU", link_mtu, "MTU of the tunnel interface, in bytes.")
+    )
+
+    def claims(self) -> Iterator[Claim]:
+        """A tunnel and a port."""
+        yield Claim("InterfaceName", f"interface {self.interface_name}")
+        if self.bind_port:
+            yield Claim("BindPort", f"UDP port {self.bind_port}", self.bind_address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig(TunnelConfig):
+    """A Teredo client (RFC 4380 5.2)."""
+
+    kind: ClassVar[str] = "client"
+
+    relay_type: RelayType = field(
+        default=RelayType.CLIENT,
+        metadata=directive(
+            "RelayType",
+            relay_type(RelayType.CLIENT, RelayType.AUTOCLIENT),
+            "client, or autoclient: rests while there is another way to the IPv6 Internet.",
+        ),
+    )
+    server_address: tuple[Host, ...] = field(
+        metadata=directive("ServerAddress", host, "Teredo server, the preferred one first.", repeatable=True)
+    )
+    server_address2: Host | None = field(
+        default=None,
+        metadata=directive(
+            "ServerAddress2", host, "Second IPv4 address of the Teredo server.", default="(ServerAddress + 1)"
+        ),
+    )
+    refresh_interval: int = field(
+        default=30,
+        metadata=directive(
+            "RefreshInterval",
+            whole_number(*REFRESH_INTERVAL_BOUNDS, "a number of seconds"),
+            "Seconds between signs of life to the server, at most.",
+        ),
+    )
+    route_metric: int = field(
+        default=1029,
+        metadata=directive(
+            "RouteMetric", whole_number(1, 0xFFFF_FFFF, "a metric"), "Metric of the default route; less is preferred."
+        ),
+    )
+
+    @property
+    def servers(self) -> tuple[tuple[Host, Host | None], ...]:
+        """Each server's first and second address; no second one: L{next_ipv4} of what the first's name resolves to."""
+        return tuple((one, self.server_address2 or _implied(one)) for one in self.server_address)
+
+    def faults(self) -> Iterator[Fault]:
+        """Servers must be usable over Teredo and have two addresses each."""
+        if self.server_address2 is not None and len(self.server_address) > 1:
+            message = "ServerAddress2 belongs to one ServerAddress, and there are several"
+            yield Fault("ServerAddress2", message, "without it the second address of each is the first + 1")
+            return
+        for index, (first, second) in enumerate(self.servers):
+            if first in self.server_address[:index]:
+                yield Fault("ServerAddress", "this server is named twice", None, (), index)
+            yield from self._pair_faults("ServerAddress", first, second, index)
+
+    def claims(self) -> Iterator[Claim]:
+        """A tunnel, a port, and the route to the service prefix, which a client takes from its server."""
+        yield from super().claims()
+        yield _route_claim("Namespace", SERVICE_PREFIX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayConfig(TunnelConfig):
+    """A Teredo relay (RFC 4380 5.4)."""
+
+    kind: ClassVar[str] = "relay"
+
+    relay_type: RelayType = field(
+        default=RelayType.CONE,
+        metadata=directive(
+            "RelayType",
+            relay_type(RelayType.CONE, RelayType.RELAY, RelayType.RESTRICTED),
+            "cone, or relay, which is the same; restricted (deprecated): direct bubbles are sent too.",
+        ),
+    )
+    prefix: bytes = field(
+        default=SERVICE_PREFIX,
+        metadata=directive(
+            "Prefix", service_prefix, "Teredo prefix, 32 bits, that is routed to the tunnel.", default="2001:0::"
+        ),
+    )
+
+    @property
+    def direct_bubbles(self) -> bool:
+        """Whether a bubble also goes straight to the client, as from a relay behind a NAT (RFC 4380 5.4.1)."""
+        return self.relay_type is RelayType.RESTRICTED
+
+    def advice(self) -> Iterator[Fault]:
+        """C{restricted} is deprecated, as in miredo."""
+        if self.direct_bubbles:
+            message = "restricted is deprecated: the relay sends direct bubbles too"
+            yield Fault("RelayType", message, "a relay with a public IPv4 address is a cone relay")
+
+    def claims(self) -> Iterator[Claim]:
+        """A tunnel, a port, and the route to its prefix."""
+        yield from super().claims()
+        yield _route_claim("Prefix", self.prefix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig(RoleConfig):
+    """A Teredo server (RFC 4380 5.3), on UDP port 3544 of two addresses."""
+
+    kind: ClassVar[str] = "server"
+
+    bind_address: IPv4 = field(metadata=directive("ServerBindAddress", ipv4, "First IPv4 address of the server."))
+    bind_address2: IPv4 = field(
+        default=b"",
+        metadata=directive(
+            "ServerBindAddress2", ipv4, "Second IPv4 address of the server.", default="(ServerBindAddress + 1)"
+        ),
+    )
+    prefix: bytes = field(
+        default=SERVICE_PREFIX,
+        metadata=directive(
+            "Prefix", service_prefix, "Teredo prefix, 32 bits, that clients are given.", default="2001:0::"
+        ),
+    )
+    interface_mtu: int = field(
+        default=1280, metadata=directive("InterfaceMTU", link_mtu, "MTU that clients are given, in bytes.")
+    )
+
+    def __post_init__(self) -> None:
+        if not self.bind_address2:
+            object.__setattr__(self, "bind_address2", next_ipv4(self.bind_address))
+
+    def faults(self) -> Iterator[Fault]:
+        """Clients must be able to use both addresses."""
+        yield from self._pair_faults("ServerBindAddress", self.bind_address, self.bind_address2)
+
+    def claims(self) -> Iterator[Claim]:
+        """The Teredo port of both addresses."""
+        yield Claim("ServerBindAddress", f"UDP port {TEREDO_PORT}", self.bind_address)
+        yield Claim("ServerBindAddress2", f"UDP port {TEREDO_PORT}", self.bind_address2)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A file, read."""
+
+    process: ProcessConfig
+    roles: tuple[RoleConfig, ...]
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+
+ROLES: Mapping[str, type[RoleConfig]] = {one.kind: one for one in (ClientConfig, RelayConfig, ServerConfig)}
+"""The kinds of sections."""
+
+
+def _implied(first: Host) -> Host | None:
+    return next_ipv4(first) if isinstance(first, bytes) else None
+
+
+def _route_claim(keyword: str, prefix: bytes) -> Claim:
+    return Claim(keyword, f"the route to {show_ipv6(prefix + bytes(12))}/32")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Everything a role opens, in the network namespace that it lives in."""
+
+import os
+import socket
+from errno import ENODEV
+
+from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+from miredo.kernel.errors import refused
+from miredo.kernel.interfaces import IEndpoints, IICMPv6, INetwork, IRawIPv6, ITunnel
+from miredo.kernel.namespaces import entered
+from miredo.kernel.netlink import KernelNetwork
+from miredo.kernel.sockets import ICMPv6Socket, RawIPv6Socket, bound_udp
+from miredo.kernel.tun import KernelTunnel, create_device
+
+_DATAGRAM_LIMIT = 65535
+
+
+@implementer(IEndpoints)
+class KernelEndpoints:
+    """The kernel's sockets and devices of one namespace, read by one reactor."""
+
+    def __init__(self, namespace: str | None, reactor: IReactorFDSet) -> None:
+        self.namespace = namespace
+        self._reactor = reactor
+
+    def listen_udp(self, protocol: DatagramProtocol, address: str, port: int) -> IUDPTransport:
+        with entered(self.namespace):
+            udp = bound_udp(address, port)
+        with udp:
+            adopt = IReactorSocket(self._reactor).adoptDatagramPort
+            return IUDPTransport(adopt(udp.fileno(), socket.AF_INET, protocol, _DATAGRAM_LIMIT))
+
+    def open_tunnel(self, name: str, mtu: int) -> ITunnel:
+        with entered(self.namespace):
+            device = create_device(name)
+        try:
+            return KernelTunnel(device, name, self._configured(name, mtu), self._reactor)
+        except OSError:
+            os.close(device)
+            raise
+
+    def raw_ipv6(self) -> IRawIPv6:
+        with entered(self.namespace):
+            return RawIPv6Socket()
+
+    def icmpv6(self) -> IICMPv6:
+        with entered(self.namespace):
+            return ICMPv6Socket()
+
+    def network(self) -> INetwork:
+        return KernelNetwork(self.namespace, self._reactor)
+
+    def _configured(self, name: str, mtu: int) -> int:
+        network = KernelNetwork(self.namespace, self._reactor)
+        try:
+            index = network.index_of(name)
+            if index is None:
+                raise refused(ENODEV, f"interface {name}")
+            network.set_no_generated_addresses(index)
+            network.set_up(index, mtu)
+        finally:
+            network.close()
+        return index

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""
+What the rest of the program may ask of the operating system.
+
+Every interface has two implementations that pass the same tests: the kernel (L{miredo.kernel.clock},
+L{miredo.kernel.endpoints} and what they open) and memory (L{miredo.kernel.memory}).
+What is refused raises C{OSError} with an C{errno} and a text that names the thing, except for packets:
+a packet that the kernel refuses is answered with C{False}, for the caller to count.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import Attribute, Interface
+
+from miredo.address.endpoint import IPv4, IPv6
+
+
+class IAlarm(Interface):
+    """One deadline that can be moved."""
+
+    def arm(deadline: float | None) -> None:
+        """
+        Ring at C{deadline}, in seconds of the clock that made this alarm; C{None} disarms.
+
+        A deadline replaces the one before. One that has passed rings as soon as possible, never inside this call.
+        """
+
+    def cancel() -> None:
+        """Disarm for good and give back what the alarm holds. Twice is once."""
+
+
+class IClock(Interface):
+    """The one clock of the protocol: it goes on while the machine sleeps and knows no steps of the wall clock."""
+
+    def now() -> float:
+        """Seconds of CLOCK_BOOTTIME."""
+
+    def alarm(ring: Callable[[], None]) -> IAlarm:
+        """An alarm, not armed yet, that calls C{ring} each time its deadline has come."""
+
+    def resumed(notify: Callable[[], None]) -> Callable[[], None]:
+        """
+        Call C{notify} when the machine has been suspended, before the alarm rings that showed it.
+
+        @return: a call that takes this wish back.
+        """
+
+
+class ITunnel(Interface):
+    """A TUN device; it exists as long as this object is open."""
+
+    name: str = Attribute("The interface's name.")
+    index: int = Attribute("The interface's index.")
+
+    def start(receive: Callable[[bytes], None]) -> None:
+        """
+        Begin to read: each packet that the kernel routes into the device is given to C{receive}, 64 a wake-up at most.
+
+        That is any packet: IPv6, and IPv4 too if the device has an IPv4 address or route.
+        """
+
+    def write(packet: bytes) -> bool:
+        """Let C{packet} arrive from the device; C{False}: the kernel refuses it (malformed, device down or closed)."""
+
+    def close() -> None:
+        """Let the device disappear, with its addresses and routes. Twice is once."""
+
+
+class IRawIPv6(Interface):
+    """Sends IPv6 packets with any source address."""
+
+    def send(packet: bytes) -> bool:
+        """Send a whole IPv6 packet, header first, unchanged; C{False} if the kernel refuses it."""
+
+    def close() -> None:
+        """Give back the socket. Twice is once."""
+
+
+class IICMPv6(Interface):
+    """Sends ICMPv6 messages of this node."""
+
+    def send(message: bytes, destination: IPv6) -> bool:
+        """
+        Send C{message}, from its type on; the kernel picks the source address and fills the checksum.
+
+        @return: C{False} if the kernel refuses it.
+        """
+
+    def close() -> None:
+        """Give back the socket. Twice is once."""
+
+
+class IWatch(Interface):
+    """Somebody who wants to hear of changes."""
+
+    def close() -> None:
+        """Hear no more. Twice is once."""
+
+
+class INetwork(Interface):
+    """
+    The links, addresses and routes of one network namespace.
+
+    What this object adds carries the program's own L{protocol number<miredo.kernel.netlink.PROTOCOL>}; it deletes only
+    routes that carry it. Nothing here blocks: the kernel has answered when the call returns.
+    """
+
+    def index_of(name: str) -> int | None:
+        """The index of the link C{name}, if there is one."""
+
+    def links() -> list[str]:
+        """The names of all links."""
+
+    def set_up(index: int, mtu: int | None = None) -> None:
+        """Set a link up, with another MTU if one is given."""
+
+    def set_down(index: int) -> None:
+        """Set a link down; its routes and IPv6 addresses go."""
+
+    def add_address(index: int, address: IPv4 | IPv6, prefix_length: int) -> None:
+        """Give a link an address, usable at once (no duplicate address detection)."""
+
+    def delete_address(index: int, address: IPv4 | IPv6, prefix_length: int) -> None:
+        """Take an address from a link."""
+
+    def addresses(index: int) -> list[tuple[IPv4 | IPv6, int]]:
+        """The addresses of a link, each with its prefix length."""
+
+    def ipv4_addresses() -> list[tuple[IPv4, int]]:
+        """The IPv4 addresses of all links, the loopback's too, each with its prefix length."""
+
+    def broadcasts() -> list[IPv4]:
+        """The directed broadcast address of each attached IPv4 subnet that has one (prefix length 30 or less)."""
+
+    def add_route(
+        destination: IPv4 | IPv6,
+        prefix_length: int,
+        index: int,
+        metric: int | None = None,
+        gateway: IPv4 | IPv6 | None = None,
+    ) -> None:
+        """Route a prefix into a link. Without a metric the kernel takes its default, 0 for IPv4 and 1024 for IPv6."""
+
+    def delete_route(
+        destination: IPv4 | IPv6,
+        prefix_length: int,
+        index: int,
+        metric: int | None = None,
+        gateway: IPv4 | IPv6 | None = None,
+    ) -> None:
+        """Take back what L{add_route} added with the same arguments."""
+
+    def routes(index: int) -> list[tuple[IPv4 | IPv6, int, int]]:
+        """The routes of this program into a link: destination, prefix length and metric of each."""
+
+    def add_veth(name: str, peer_name: str, peer_namespace: str) -> None:
+        """Make a pair of joined Ethernet links: C{name} here, C{peer_name} in the namespace C{peer_namespace}."""
+
+    def delete_link(name: str) -> None:
+        """Delete a link, and with one end of a pair the other."""
+
+    def set_sysctl(path: str, value: str | int) -> None:
+        """Set a variable of this namespace; C{path} as below /proc/sys, such as C{net/ipv6/conf/all/forwarding}."""
+
+    def set_transmit_checksum_offload(name: str, on: bool) -> None:
+        """Off: packets leave the link with their checksums filled in, so a capture shows them right."""
+
+    def watch(changed: Callable[[], None]) -> IWatch:
+        """Call C{changed} after links, addresses or routes have changed, once for a burst of changes."""
+
+    def close() -> None:
+        """Give back the socket, and close every watch. Twice is once."""
+
+
+class IEndpoints(Interface):
+    """Opens everything that a role needs of one network namespace."""
+
+    namespace: str | None = Attribute("The name of the namespace; C{None} is the one of the process.")
+
+    def listen_udp(protocol: DatagramProtocol, address: str, port: int) -> IUDPTransport:
+        """
+        Bind C{protocol} to a UDP port, with DF clear in what it sends (RFC 4380 5.1.2 has the IPv4 packets fragmented).
+
+        The port is the stock Twisted one: its C{write} raises C{OSError} for what the kernel refuses and
+        C{MessageLengthError} for what no datagram can hold; C{stopListening} ends it.
+
+        @param address: a dotted quad; C{0.0.0.0} is every address of the namespace.
+        @param port: 0 lets the kernel choose; C{getHost()} of the result tells what it chose.
+        """
+
+    def open_tunnel(name: str, mtu: int) -> ITunnel:
+        """Make a TUN device, up and without any address. A C{name} that exists already is refused."""
+
+    def raw_ipv6() -> IRawIPv6:
+        """Open a sender of whole IPv6 packets."""
+
+    def icmpv6() -> IICMPv6:
+        """Open a sender of ICMPv6 messages."""
+
+    def network() -> INetwork:
+        """Open the links, addresses and routes of the namespace."""

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""
+System calls that not every supported Python has: C{os.setns} and C{os.unshare} came with 3.12, C{os.timerfd_create}
+with 3.13, mount(2) never did. Imports neither Twisted nor pyroute2, so that namespaces can be entered before them.
+"""
+
+import ctypes
+import os
+import sys
+
+CLONE_NEWNS = 0x00020000
+"""A mount namespace of one's own (linux/sched.h)."""
+CLONE_NEWUSER = 0x10000000
+"""A user namespace of one's own (linux/sched.h)."""
+CLONE_NEWNET = 0x40000000
+"""A network namespace of one's own (linux/sched.h)."""
+
+MS_BIND = 0x1000
+"""Show what is at one place at another place too (linux/mount.h)."""
+MS_REC = 0x4000
+"""The mounts below as well (linux/mount.h)."""
+MS_PRIVATE = 1 << 18
+"""Mounts neither reach nor come from other mount namespaces (linux/mount.h)."""
+_MNT_DETACH = 2
+_CLOCK_BOOTTIME = 7
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+    return result
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """Call mount(2)."""
+    texts = [text.encode() if text is not None else None for text in (source, target, kind, data)]
+    _checked(_libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """Take away the mount at C{target}, at once even where it is in use (umount2(2), MNT_DETACH)."""
+    _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+
+
+if sys.version_info >= (3, 12):
+    unshare = os.unshare
+    setns = os.setns
+else:
+
+    def unshare(flags: int) -> None:
+        """Leave shared namespaces for fresh ones (unshare(2))."""
+        _checked(_libc.unshare(flags), "unshare")
+
+    def setns(fd: int, nstype: int = 0) -> None:
+        """Enter the namespace that C{fd} refers to (setns(2)); this thread only."""
+        _checked(_libc.setns(fd, nstype), "setns")
+
+
+if sys.version_info >= (3, 13):
+
+    def create_timer() -> int:
+        """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
+        return os.timerfd_create(_CLOCK_BOOTTIME, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
+
+    def set_timer(fd: int, nanoseconds: int) -> None:
+        """Let a timerfd expire once, at that absolute time; 0 disarms it."""
+        os.timerfd_settime_ns(fd, flags=os.TFD_TIMER_ABSTIME, initial=nanoseconds)
+
+else:
+
+    class _Timespec(ctypes.Structure):
+        _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+    class _Itimerspec(ctypes.Structure):
+        _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+    _TFD_TIMER_ABSTIME = 1
+
+    def create_timer() -> int:
+        """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
+        return _checked(_libc.timerfd_create(_CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC), "timerfd_create")
+
+    def set_timer(fd: int, nanoseconds: int) -> None:
+        """Let a timerfd expire once, at that absolute time; 0 disarms it."""
+        expiry = _Itimerspec(_Timespec(0, 0), _Timespec(*divmod(nanoseconds, 1_000_000_000)))
+        _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(expiry), None), "timerfd_settime")

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: MIT
+"""
+Links, addresses and routes by rtnetlink(7), with pyroute2's messages on a socket of our own.
+
+The kernel works a rtnetlink request off inside send(2), so its answer lies in the socket when that returns: nothing
+here waits, and all of it may be called inside a reactor callback.
+"""
+
+import array
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from errno import EINVAL, ENODEV, ERANGE
+from fcntl import ioctl
+
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_SETLINK,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from twisted.internet.interfaces import IReactorFDSet
+from zope.interface import implementer
+
+from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
+from miredo.kernel.errors import naming, refused
+from miredo.kernel.interfaces import INetwork, IWatch
+from miredo.kernel.links import broadcasts_of, show_address, show_prefix
+from miredo.kernel.namespaces import entered, path_of
+from miredo.kernel.watch import NetworkWatch
+
+PROTOCOL = 84
+"""Who added a route or an address: a number that linux/rtnetlink.h gives to nobody, so that leftovers are known as ours
+(addresses carry it from Linux 5.18 on)."""
+
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_SOL_NETLINK = 270
+_NETLINK_EXT_ACK = 11
+_NLM_F_REQUEST = 0x01
+_NLM_F_ACK = 0x04
+_NLM_F_DUMP = 0x300
+_NLM_F_EXCL = 0x200
+_NLM_F_CREATE = 0x400
+_DATAGRAM_LIMIT = 1 << 17
+
+_IFF_UP = 1
+_IFA_F_NODAD = 2
+_IN6_ADDR_GEN_MODE_NONE = 1
+_MAIN_TABLE = 254
+_UNICAST = 1
+_SCOPE_UNIVERSE = 0
+_SCOPE_LINK = 253
+_SCOPE_NOWHERE = 255
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
+
+Address = IPv4 | IPv6
+
+
+class RouteSocket:
+    """Questions to rtnetlink in the network namespace of the thread that makes it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._marshal = MarshalRtnl()
+        self._sequence = 0
+
+    def ask(self, message: nlmsg, kind: int, flags: int, what: str) -> list[nlmsg]:
+        """
+        Send one request; the messages that answer it.
+
+        @raise OSError: the kernel's refusal, in its own words where it has some; they say C{what} was refused.
+        """
+        self._sequence += 1
+        header = message["header"]
+        header["type"] = kind
+        header["flags"] = _NLM_F_REQUEST | _NLM_F_ACK | flags
+        header["sequence_number"] = self._sequence
+        message.encode()
+        with naming(what):
+            self._socket.send(message.data)
+            return list(self._answers())
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _answers(self) -> Iterator[nlmsg]:
+        while True:
+            for message in self._marshal.parse(self._socket.recv(_DATAGRAM_LIMIT)):
+                header = message["header"]
+                if header["sequence_number"] != self._sequence:
+                    continue
+                if (error := header["error"]) is not None:
+                    raise OSError(error.args[0], error.args[1])
+                if header["type"] in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return
+                yield message
+
+
+@implementer(INetwork)
+class KernelNetwork:
+    """The network of a namespace, as the kernel has it."""
+
+    def __init__(self, namespace: str | None, reactor: IReactorFDSet) -> None:
+        self._namespace = namespace
+        self._reactor = reactor
+        self._watches: list[NetworkWatch] = []
+        with entered(namespace):
+            self._route = RouteSocket()
+
+    def index_of(self, name: str) -> int | None:
+        message = ifinfmsg()
+        message["attrs"] = [("IFLA_IFNAME", name)]
+        try:
+            return self._route.ask(message, RTM_GETLINK, 0, f"interface {name}")[0]["index"]
+        except OSError as error:
+            if error.errno in (ENODEV, ERANGE):
+                return None
+            raise
+
+    def links(self) -> list[str]:
+        found = self._route.ask(ifinfmsg(), RTM_GETLINK, _NLM_F_DUMP, "interfaces")
+        return [str(link.get_attr("IFLA_IFNAME")) for link in found]
+
+    def set_up(self, index: int, mtu: int | None = None) -> None:
+        message = _link(index, _IFF_UP)
+        if mtu is not None:
+            message["attrs"] = [("IFLA_MTU", mtu)]
+        self._change_link(message)
+
+    def set_down(self, index: int) -> None:
+        self._change_link(_link(index, 0))
+
+    def set_no_generated_addresses(self, index: int) -> None:
+        """Let the kernel give a link no link-local address of its own making."""
+        message = ifinfmsg()
+        message["index"] = index
+        mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _IN6_ADDR_GEN_MODE_NONE)]}
+        message["attrs"] = [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", mode)]})]
+        self._route.ask(message, RTM_SETLINK, 0, f"interface {index}")
+
+    def add_address(self, index: int, address: Address, prefix_length: int) -> None:
+        self._change_address(RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_EXCL, index, address, prefix_length)
+
+    def delete_address(self, index: int, address: Address, prefix_length: int) -> None:
+        self._change_address(RTM_DELADDR, 0, index, address, prefix_length)
+
+    def addresses(self, index: int) -> list[tuple[Address, int]]:
+        return [
+            (_address(message, "IFA_LOCAL", "IFA_ADDRESS"), message["prefixlen"])
+            for message in self._address_messages(socket.AF_UNSPEC)
+            if message["index"] == index
+        ]
+
+    def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
+        return [
+            (_address(message, "IFA_LOCAL", "IFA_ADDRESS"), message["prefixlen"])
+            for message in self._address_messages(socket.AF_INET)
+        ]
+
+    def broadcasts(self) -> list[IPv4]:
+        return broadcasts_of(self.ipv4_addresses())
+
+    def add_route(
+        self,
+        destination: Address,
+        prefix_length: int,
+        index: int,
+        metric: int | None = None,
+        gateway: Address | None = None,
+    ) -> None:
+        message = _route(destination, prefix_length, index, metric, gateway)
+        message["scope"] = _SCOPE_UNIVERSE if gateway or len(destination) > 4 else _SCOPE_LINK
+        what = f"route {show_prefix(destination, prefix_length)}"
+        self._route.ask(message, RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_EXCL, what)
+
+    def delete_route(
+        self,
+        destination: Address,
+        prefix_length: int,
+        index: int,
+        metric: int | None = None,
+        gateway: Address | None = None,
+    ) -> None:
+        message = _route(destination, prefix_length, index, metric, gateway)
+        message["scope"] = _SCOPE_NOWHERE  # any scope
+        self._route.ask(message, RTM_DELROUTE, 0, f"route {show_prefix(destination, prefix_length)}")
+
+    def routes(self, index: int) -> list[tuple[Address, int, int]]:
+        message = rtmsg()
+        message["family"] = socket.AF_UNSPEC  # pyroute2 would ask for IPv4 only
+        found = self._route.ask(message, RTM_GETROUTE, _NLM_F_DUMP, "routes")
+        return [
+            (_address(route, "RTA_DST"), route["dst_len"], _number(route, "RTA_PRIORITY"))
+            for route in found
+            if route["proto"] == PROTOCOL and route.get_attr("RTA_OIF") == index
+        ]
+
+    def add_veth(self, name: str, peer_name: str, peer_namespace: str) -> None:
+        what = f"interfaces {name} and {peer_name}"
+        with naming(what):
+            namespace = os.open(path_of(peer_namespace), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            message = ifinfmsg()
+            message["attrs"] = _veth(name, peer_name, namespace)
+            self._route.ask(message, RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, what)
+        finally:
+            os.close(namespace)
+
+    def delete_link(self, name: str) -> None:
+        message = ifinfmsg()
+        message["attrs"] = [("IFLA_IFNAME", name)]
+        self._route.ask(message, RTM_DELLINK, 0, f"interface {name}")
+
+    def set_sysctl(self, path: str, value: str | int) -> None:
+        if ".." in path.split("/"):
+            raise refused(EINVAL, f"sysctl {path}")
+        # /proc/sys/net shows the network namespace of whoever opens it.
+        with naming(f"sysctl {path}"), entered(self._namespace), open(f"/proc/sys/{path}", "w") as variable:
+            variable.write(str(value))
+
+    def set_transmit_checksum_offload(self, name: str, on: bool) -> None:
+        command = array.array("I", [_ETHTOOL_STXCSUM, on])
+        request = struct.pack("16sP16x", name.encode(), command.buffer_info()[0])
+        with naming(f"checksum offload of {name}"), entered(self._namespace), _ioctl_socket() as carrier:
+            ioctl(carrier, _SIOCETHTOOL, request)
+
+    def watch(self, changed: Callable[[], None]) -> IWatch:
+        with naming("watch of the network"), entered(self._namespace):
+            watch = NetworkWatch(changed, self._reactor)
+        self._watches.append(watch)
+        return watch
+
+    def close(self) -> None:
+        while self._watches:
+            self._watches.pop().close()
+        self._route.close()
+
+    def _change_link(self, message: ifinfmsg) -> None:
+        self._route.ask(message, RTM_NEWLINK, 0, f"interface {message['index']}")
+
+    def _change_address(self, kind: int, flags: int, index: int, address: Address, prefix_length: int) -> None:
+        message = ifaddrmsg()
+        message["index"] = index
+        message["family"] = _family(address)
+        message["prefixlen"] = prefix_length
+        text = show_address(address)
+        attributes: list[tuple[str, object]] = [("IFA_ADDRESS", text), ("IFA_PROTO", PROTOCOL)]
+        if len(address) == 4:
+            attributes.append(("IFA_LOCAL", text))
+        else:
+            attributes.append(("IFA_FLAGS", _IFA_F_NODAD))
+        message["attrs"] = attributes
+        self._route.ask(message, kind, flags, f"address {show_prefix(address, prefix_length)}")
+
+    def _address_messages(self, family: int) -> list[nlmsg]:
+        message = ifaddrmsg()
+        message["family"] = family
+        return self._route.ask(message, RTM_GETADDR, _NLM_F_DUMP, "addresses")
+
+
+def _ioctl_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+
+def _link(index: int, flags: int) -> ifinfmsg:
+    message = ifinfmsg()
+    message["index"] = index
+    message["flags"] = flags
+    message["change"] = _IFF_UP
+    return message
+
+
+def _veth(name: str, peer_name: str, peer_namespace: int) -> list[tuple[str, object]]:
+    peer = {"attrs": [("IFLA_IFNAME", peer_name), ("IFLA_NET_NS_FD", peer_namespace)]}
+    information = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]
+    return [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": information})]
+
+
+def _route(destination: Address, prefix_length: int, index: int, metric: int | None, gateway: Address | None) -> rtmsg:
+    message = rtmsg()
+    message["family"] = _family(destination)
+    message["dst_len"] = prefix_length
+    message["table"] = _MAIN_TABLE
+    message["proto"] = PROTOCOL
+    message["type"] = _UNICAST
+    attributes: list[tuple[str, object]] = [("RTA_DST", show_address(destination)), ("RTA_OIF", index)]
+    if metric is not None:
+        attributes.append(("RTA_PRIORITY", metric))
+    if gateway is not None:
+        attributes.append(("RTA_GATEWAY", show_address(gateway)))
+    message["attrs"] = attributes
+    return message
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
+
+
+def _address(message: nlmsg, *names: str) -> Address:
+    for name in names:
+        text = message.get_attr(name)
+        if isinstance(text, str):
+            return parse_ipv6(text) if ":" in text else parse_ipv4(text)
+    # A default route has no RTA_DST.
+    return bytes(4 if message["family"] == socket.AF_INET else 16)
+
+
+def _number(message: nlmsg, name: str) -> int:
+    value = message.get_attr(name)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""A topology made real: network namespaces, cables, addresses, routes, and NATs on TUN devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from miredo.address.endpoint import Dice, parse_ipv4
+from miredo.kernel.interfaces import IClock, IEndpoints, INetwork
+from miredo.kernel.namespaces import create_namespace
+from miredo.lab.nat import Nat, NatBehaviour
+from miredo.lab.natbox import NatBox
+from miredo.lab.topology import End, NatPlace, Route, Topology, Wire, interface_of, prefix_of
+
+INSIDE_NAME = "lan"
+"""The name of a NAT's device in its client."""
+MTU = 1500
+SETTINGS = {
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+    "net/ipv6/conf/all/accept_dad": 0,
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/default/dad_transmits": 0,
+    "net/ipv6/conf/default/accept_ra": 0,
+}
+"""Every node's: addresses are usable at once, and nobody configures itself."""
+
+
+class Laboratory:
+    """A topology in namespaces of this process; L{close} gives back what it opened, the namespaces end with us.
+
+    @param endpoints: opens things in the network namespace of that name.
+    """
+
+    def __init__(self, topology: Topology, endpoints: Callable[[str], IEndpoints], clock: IClock, dice: Dice) -> None:
+        self.topology = topology
+        self.nats: dict[str, NatBox] = {}
+        self._endpoints = endpoints
+        self._clock = clock
+        self._dice = dice
+        self._networks: dict[str, INetwork] = {}
+
+    def build(self, behaviours: Mapping[str, NatBehaviour]) -> None:
+        """Make everything.
+
+        @param behaviours: what the NAT in front of each client does.
+        @raise OSError: the kernel refused something; the text says what.
+        """
+        topology = self.topology
+        for node in topology.nodes:
+            self._make_node(node)
+        for wire in topology.wires:
+            self._lay(wire)
+        for nat in topology.nats:
+            self.nats[nat.client] = self._place(nat, behaviours[nat.client])
+        for route in topology.routes:
+            self._add_route(route)
+
+    def start(self) -> None:
+        for box in self.nats.values():
+            box.start()
+
+    def close(self) -> None:
+        for box in self.nats.values():
+            box.close()
+        for network in self._networks.values():
+            network.close()
+        self._networks.clear()
+
+    def _make_node(self, node: str) -> None:
+        create_namespace(node)
+        network = self._networks[node] = self._endpoints(node).network()
+        for path, value in SETTINGS.items():
+            network.set_sysctl(path, value)
+        network.set_sysctl("net/ipv4/ip_forward", int(node in self.topology.ipv4_routers))
+        network.set_sysctl("net/ipv6/conf/all/forwarding", int(node in self.topology.ipv6_routers))
+        network.set_up(_index(network, "lo"))
+
+    def _lay(self, wire: Wire) -> None:
+        one, other = wire.one, wire.other
+        self._networks[one.node].add_veth(one.interface, other.interface, other.node)
+        for end in (one, other):
+            self._plug(end)
+
+    def _plug(self, end: End) -> None:
+        network = self._networks[end.node]
+        # Checksums are filled in by the sender, so that a capture shows the packets as a real wire would.
+        network.set_transmit_checksum_offload(end.interface, False)
+        index = _index(network, end.interface)
+        network.set_up(index, MTU)
+        for text in end.addresses:
+            network.add_address(index, *interface_of(text))
+
+    def _place(self, place: NatPlace, behaviour: NatBehaviour) -> NatBox:
+        inside = self._endpoints(place.client).open_tunnel(INSIDE_NAME, MTU)
+        outside = self._endpoints(place.outside).open_tunnel(f"nat-{place.client}"[:15], MTU)
+        client, core = self._networks[place.client], self._networks[place.outside]
+        client.add_address(inside.index, *interface_of(place.inside))
+        client.add_route(*prefix_of("0.0.0.0/0"), inside.index)
+        external = parse_ipv4(place.external)
+        core.add_route(external, 32, outside.index)
+        return NatBox(Nat(behaviour, external, self._dice), inside, outside, self._clock)
+
+    def _add_route(self, route: Route) -> None:
+        network = self._networks[route.node]
+        destination, length = prefix_of(route.destination)
+        gateway = prefix_of(route.gateway)[0]
+        network.add_route(destination, length, _index(network, route.interface), gateway=gateway)
+
+
+def _index(network: INetwork, name: str) -> int:
+    index = network.index_of(name)
+    if index is None:
+        raise LookupError(f"there is no interface {name}")
+    return index

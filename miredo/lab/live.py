@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""The demonstration on real packets: roles, NATs and pings in one process and one reactor.
+
+To be run inside private namespaces (L{miredo.kernel.userns}), on a reactor that is not running yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from miredo.address.endpoint import Endpoint, ipv4_of, show_endpoint, show_ipv6
+from miredo.address.teredo import is_teredo
+from miredo.assembly import Roles, assemble_on
+from miredo.config import Configuration, RoleConfig, load
+from miredo.kernel.clock import BoottimeClock
+from miredo.kernel.endpoints import KernelEndpoints
+from miredo.kernel.interfaces import IClock
+from miredo.lab.building import Laboratory
+from miredo.lab.capture import Capture
+from miredo.lab.ladder import Step, describe
+from miredo.lab.nat import NatBehaviour
+from miredo.lab.pings import Ping
+from miredo.lab.pingsocket import PingSocket
+from miredo.lab.plan import (
+    CLIENT,
+    HOST,
+    PEER,
+    PEER_PATIENCE,
+    PING_INTERVAL,
+    PING_PATIENCE,
+    PINGS,
+    QUALIFICATION_PATIENCE,
+    USUAL_NAT,
+)
+from miredo.lab.report import Report
+from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
+from miredo.service.surroundings import Did, Sent, Took
+from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
+
+LOOK_INTERVAL = 0.0005
+"""Seconds between looks at whether something has happened; they bound no measured time."""
+
+
+class Observation:
+    """Everything that the roles did, with the nodes' names in place of roles and endpoints."""
+
+    def __init__(self, configuration: Configuration, topology: Topology, started: float) -> None:
+        self.steps: list[Step] = []
+        self.qualified: dict[str, tuple[float, Qualified]] = {}
+        self.observed: dict[str, NatObserved] = {}
+        self._nodes = {role.title: _node(role) for role in configuration.roles}
+        self._names = topology.ipv4_names()
+        self._started = started
+
+    def __call__(self, event: Sent | Took | Did) -> None:
+        node, at = self._nodes[event.role], event.at - self._started
+        match event:
+            case Sent(datagram=datagram, to=to):
+                self.steps.append(Step(at, node, self._name(to), describe(datagram)))
+            case Took(packet=packet):
+                if is_teredo(packet[24:40]) and node == "relay":
+                    self.steps.append(Step(at, HOST, node, describe(packet)))
+            case Did(action=ForwardPacket(packet)):
+                self.steps.append(Step(at, node, HOST, describe(packet)))
+            case Did(action=DeliverPacket(packet)) if node == "relay":
+                self.steps.append(Step(at, node, HOST, describe(packet)))
+            case Did(action=Qualified() as qualified):
+                self.qualified[node] = at, qualified
+            case Did(action=NatObserved() as observed):
+                self.observed[node] = observed
+            case _:
+                pass
+
+    def _name(self, to: Endpoint) -> str:
+        return self._names.get(ipv4_of(to), show_endpoint(to))
+
+
+class Demonstration:
+    """One run of the plan.
+
+    @param capture_file: a pcapng file for every packet of the core and of the native network, or C{None}.
+    """
+
+    def __init__(
+        self, reactor: IReactorCore, behaviour: NatBehaviour, configuration_file: Path, capture_file: Path | None = None
+    ) -> None:
+        self.report = Report(simulated=False, nat=behaviour)
+        self._reactor = reactor
+        self._descriptors = IReactorFDSet(reactor)
+        self._clock: IClock = BoottimeClock(self._descriptors)
+        self._configuration = load(configuration_file, strict=True)
+        self._capture_file = capture_file
+        self._log = Logger(namespace="miredo")
+
+    def run(self) -> Report:
+        """Run the reactor until the plan is done or somebody interrupts."""
+        self._reactor.callWhenRunning(lambda: ensureDeferred(self._whole()).addErrback(self._failed))
+        self._reactor.run()
+        if self.report.qualified is None and self.report.failure is None:
+            self.report.failure = "interrupted"
+        return self.report
+
+    def _failed(self, failure: Failure) -> None:
+        """A plan that breaks is told as a failure, and the details are logged."""
+        self.report.failure = self.report.failure or failure.getErrorMessage()
+        if not isinstance(failure.value, (OSError, SystemExit)):
+            self._log.failure("the demonstration broke", failure=failure)
+
+    async def _whole(self) -> None:
+        laboratory = Laboratory(
+            TEREDO_INTERNET, lambda node: KernelEndpoints(node, self._descriptors), self._clock, os.urandom
+        )
+        capture = None
+        roles: Roles | None = None
+        try:
+            laboratory.build({CLIENT: self.report.nat, PEER: USUAL_NAT})
+            if self._capture_file is not None:
+                capture = Capture(self._capture_file, ("core", "six"), self._descriptors)
+            laboratory.start()
+            observation = Observation(self._configuration, TEREDO_INTERNET, self._clock.now())
+            self.report.steps = observation.steps
+            roles = assemble_on(self._reactor, self._configuration, observation)
+            roles.privilegedStartService()
+            roles.startService()
+            await self._plan(observation)
+        finally:
+            if roles is not None and roles.running:
+                await maybeDeferred(roles.stopService)
+            laboratory.close()
+            if capture is not None:
+                capture.close()
+            if self._reactor.running:
+                self._reactor.stop()
+
+    async def _plan(self, observation: Observation) -> None:
+        report = self.report
+        self._describe(observation)
+        if not await self._until(lambda: CLIENT in observation.qualified, QUALIFICATION_PATIENCE):
+            report.failure = "the client did not qualify"
+            return
+        report.qualified, qualified = observation.qualified[CLIENT]
+        with PingSocket(CLIENT, self._descriptors, self._clock, os.urandom) as client:
+            report.first_ping = await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE)
+            for _ in range(PINGS):
+                await self._pause(PING_INTERVAL)
+                report.rtts.append(await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE))
+            with PingSocket(HOST, self._descriptors, self._clock, os.urandom) as host:
+                report.back_ping = await self._answer(host.ping(qualified.address), PING_PATIENCE)
+            if await self._until(lambda: PEER in observation.qualified, QUALIFICATION_PATIENCE):
+                peer = observation.qualified[PEER][1]
+                report.peer_ping = await self._answer(client.ping(peer.address), PEER_PATIENCE)
+        await self._until(lambda: CLIENT in observation.observed, QUALIFICATION_PATIENCE)
+        self._describe(observation)
+
+    def _describe(self, observation: Observation) -> None:
+        """Who is there, with which addresses, as far as is known now."""
+        nodes: dict[str, list[str]] = {node: [] for node in ("server", "relay", HOST, CLIENT, PEER)}
+        for end in TEREDO_INTERNET.ends():
+            if end.node in nodes:
+                nodes[end.node] += [address.partition("/")[0] for address in end.addresses]
+        for nat in TEREDO_INTERNET.nats:
+            nodes[nat.client] += [nat.inside.partition("/")[0], f"NAT {nat.external}"]
+        for node, (_, qualified) in observation.qualified.items():
+            nodes[node].append(show_ipv6(qualified.address))
+        self.report.nodes = nodes
+        observed = observation.observed.get(CLIENT)
+        if observed is not None:
+            self.report.mapping, self.report.mapped = observed.mapping, show_endpoint(observed.mapped)
+
+    async def _answer(self, ping: Ping, seconds: float) -> float | None:
+        await self._until(lambda: ping.answered is not None, seconds)
+        return ping.rtt
+
+    async def _until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        end = self._clock.now() + seconds
+        while not holds():
+            if self._clock.now() >= end:
+                return False
+            await self._pause(LOOK_INTERVAL)
+        return True
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        paused: Deferred[None] = Deferred()
+        IReactorTime(self._reactor).callLater(seconds, paused.callback, None)
+        return paused
+
+
+def _node(role: RoleConfig) -> str:
+    return role.namespace or role.title

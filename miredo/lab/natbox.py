@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The NAT model on real packets: two TUN devices with L{Nat} between them, translating UDP over IPv4.
+
+It does what a router does besides: it takes one from the TTL, and it lets nothing through whose checksums are wrong.
+Other protocols and fragments it drops, as a NAT may that never sees one; it counts them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from miredo.address.endpoint import Endpoint, endpoint, ipv4_of, port_of
+from miredo.kernel.interfaces import IClock, ITunnel
+from miredo.lab.nat import Nat
+from miredo.wire.ipv4 import IPv4Packet, emit_ipv4_packet, parse_ipv4_packet
+from miredo.wire.ipv6 import UDP
+from miredo.wire.reader import MalformedPacket
+from miredo.wire.udp import UDPDatagram, emit_udp, parse_udp
+
+
+class NatBox:
+    """A NAT between its client's device and the core's.
+
+    @ivar dropped: packets that are not translated, by reason; what L{Nat} refuses it counts itself.
+    """
+
+    def __init__(self, nat: Nat, inside: ITunnel, outside: ITunnel, clock: IClock) -> None:
+        self.nat = nat
+        self.dropped: Counter[str] = Counter()
+        self._inside = inside
+        self._outside = outside
+        self._clock = clock
+
+    def start(self) -> None:
+        self._inside.start(self._from_inside)
+        self._outside.start(self._from_outside)
+
+    def close(self) -> None:
+        self._inside.close()
+        self._outside.close()
+
+    def _from_inside(self, raw: bytes) -> None:
+        opened = self._opened(raw)
+        if opened is None:
+            return
+        packet, datagram = opened
+        source, destination = _ends(packet, datagram)
+        external = self.nat.outbound(source, destination, self._clock.now())
+        if external is not None:
+            self._outside.write(_rewritten(packet, datagram, external, destination))
+
+    def _from_outside(self, raw: bytes) -> None:
+        opened = self._opened(raw)
+        if opened is None:
+            return
+        packet, datagram = opened
+        source, destination = _ends(packet, datagram)
+        inside = self.nat.inbound(source, destination, self._clock.now())
+        if inside is not None:
+            self._inside.write(_rewritten(packet, datagram, source, inside))
+
+    def _opened(self, raw: bytes) -> tuple[IPv4Packet, UDPDatagram] | None:
+        if raw[0] >> 4 != 4:
+            return self._dropped("not IPv4")  # the kernel's own IPv6 chatter on a new link
+        try:
+            packet = parse_ipv4_packet(raw)
+            if packet.protocol != UDP or packet.more_fragments or packet.fragment_offset:
+                return self._dropped("not a whole UDP datagram")
+            datagram = parse_udp(packet.payload, packet.source, packet.destination)
+        except MalformedPacket:
+            return self._dropped("malformed")
+        return (packet, datagram) if packet.ttl > 1 else self._dropped("TTL")
+
+    def _dropped(self, reason: str) -> tuple[IPv4Packet, UDPDatagram] | None:
+        self.dropped[reason] += 1
+        return None
+
+
+def _ends(packet: IPv4Packet, datagram: UDPDatagram) -> tuple[Endpoint, Endpoint]:
+    source = endpoint(packet.source, datagram.source_port)
+    return source, endpoint(packet.destination, datagram.destination_port)
+
+
+def _rewritten(packet: IPv4Packet, datagram: UDPDatagram, source: Endpoint, destination: Endpoint) -> bytes:
+    moved = UDPDatagram(port_of(source), port_of(destination), datagram.payload)
+    payload = emit_udp(moved, ipv4_of(source), ipv4_of(destination))
+    return emit_ipv4_packet(
+        packet._replace(ttl=packet.ttl - 1, source=ipv4_of(source), destination=ipv4_of(destination), payload=payload)
+    )

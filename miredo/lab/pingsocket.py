@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""A ping program of our own: echo requests from a node's kernel, replies through the reactor."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from miredo.address.endpoint import Dice, IPv6, show_ipv6
+from miredo.kernel.interfaces import IClock
+from miredo.kernel.namespaces import entered
+from miredo.lab.pings import Ping, Pings
+from miredo.wire.icmpv6 import emit_icmpv6_body
+
+ICMP6_FILTER = 1
+ECHO_REPLY = 129
+ONLY_ECHO_REPLIES = struct.pack("=8I", *(0xFFFFFFFF ^ (1 << ECHO_REPLY >> 32 * word & 0xFFFFFFFF) for word in range(8)))
+"""A struct icmp6_filter (RFC 3542 3.2): a set bit blocks its type."""
+ECHO_HEADER = 8
+LONGEST = 2048
+
+
+@implementer(IReadDescriptor)
+class PingSocket:
+    """Pings from one node; the kernel there routes, picks the source address and answers for its peers."""
+
+    def __init__(self, node: str, reactor: IReactorFDSet, clock: IClock, dice: Dice) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._pings = Pings(dice)
+        with entered(node):
+            self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, ONLY_ECHO_REPLIES)
+        reactor.addReader(self)
+
+    def ping(self, destination: IPv6) -> Ping:
+        """Send one echo request.
+
+        @raise OSError: the node has no way to send it.
+        """
+        ping, request = self._pings.request(self._clock.now())
+        self._socket.sendto(emit_icmpv6_body(request), (show_ipv6(destination), 0))
+        return ping
+
+    def __enter__(self) -> PingSocket:
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def doRead(self) -> None:
+        try:
+            message = self._socket.recv(LONGEST)
+        except BlockingIOError:
+            return
+        if message[:1] == bytes([ECHO_REPLY]):
+            self._pings.replied(message[ECHO_HEADER:], self._clock.now())
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._socket.close()
+
+    def logPrefix(self) -> str:
+        return "ping"

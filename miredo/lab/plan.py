@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""What the demonstration does, whether on real packets or in memory."""
+
+from __future__ import annotations
+
+from miredo.lab.nat import Filtering, Mapping, NatBehaviour
+
+QUALIFICATION_PATIENCE = 15.0
+"""Seconds: three solicitations of 4 s, and a little more."""
+PING_PATIENCE = 10.0
+"""Seconds: more than a packet waits for its peer."""
+PEER_PATIENCE = 3.0
+"""Seconds for the ping between clients, which some NATs do not allow."""
+PINGS = 5
+PING_INTERVAL = 0.02
+"""Seconds between the pings after the first."""
+
+USUAL_NAT = NatBehaviour(Mapping.ENDPOINT_INDEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT)
+"""The "port-restricted cone" of most homes."""
+
+CLIENT, PEER, HOST = "client-a", "client-b", "host"

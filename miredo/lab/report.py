@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""What a run of the demonstration found out, for a person and for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from miredo.lab.ladder import Step, as_json, render
+from miredo.lab.nat import NatBehaviour
+from miredo.teredo.actions import Mapping
+
+COLUMNS = ("client-a", "server", "relay", "host")
+"""The nodes of the drawing, from left to right."""
+LONGEST_LADDER = 20
+"""Steps that are drawn; all of them are in the JSON."""
+
+FILTERING_NOT_MEASURED = "not measured"
+"""Without the cone phase (RFC 5991 3.2) nothing shows a NAT's filtering, and we do not guess."""
+
+
+@dataclass(slots=True)
+class Report:
+    """One run. Times in seconds; a time that is C{None} never came."""
+
+    simulated: bool
+    nat: NatBehaviour
+    nodes: dict[str, list[str]] = field(default_factory=dict)
+    mapping: Mapping = Mapping.UNKNOWN
+    mapped: str | None = None
+    qualified: float | None = None
+    first_ping: float | None = None
+    rtts: list[float | None] = field(default_factory=list)
+    back_ping: float | None = None
+    peer_ping: float | None = None
+    steps: list[Step] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The client qualified, and the native host answered each of its pings."""
+        answered = self.first_ping is not None and None not in self.rtts
+        return self.failure is None and self.qualified is not None and answered
+
+    def as_json(self) -> dict[str, object]:
+        """One object; the keys are public and stay."""
+        rtts = [round(rtt * 1000, 3) for rtt in self.rtts if rtt is not None]
+        return {
+            "ok": self.ok,
+            "failure": self.failure,
+            "simulated": self.simulated,
+            "qualified_s": _rounded(self.qualified),
+            "first_ping_s": _rounded(self.first_ping),
+            "rtt_ms": {"min": min(rtts), "mean": round(sum(rtts) / len(rtts), 3), "max": max(rtts)} if rtts else None,
+            "pings": {"sent": len(self.rtts), "answered": len(rtts)},
+            "host_to_client_s": _rounded(self.back_ping),
+            "client_to_client_s": _rounded(self.peer_ping),
+            "nat": {
+                "mapping": self.mapping.value,
+                "filtering": FILTERING_NOT_MEASURED,
+                "mapped": self.mapped,
+                "is": str(self.nat),
+            },
+            "nodes": self.nodes,
+            "ladder": as_json(self.steps),
+        }
+
+    def as_text(self) -> str:
+        """A page for a terminal."""
+        where = "in memory" if self.simulated else "on real packets"
+        lines = [f"A Teredo Internet {where}", ""]
+        width = max(map(len, self.nodes), default=0)
+        lines += [f"  {name:{width}}  {', '.join(addresses)}" for name, addresses in self.nodes.items()]
+        lines += ["", *self._results(), ""]
+        shown = [step for step in self.steps if {step.sender, step.receiver} <= set(COLUMNS)][:LONGEST_LADDER]
+        lines += ["Packets of client-a, up to the first pings:", "", render(shown, COLUMNS), ""]
+        lines.append("OK" if self.ok else f"FAILED: {self.failure or 'the native host did not answer every ping'}")
+        return "\n".join(lines)
+
+    def _results(self) -> list[str]:
+        rtts = [rtt for rtt in self.rtts if rtt is not None]
+        spread = f"{_ms(min(rtts))} / {_ms(sum(rtts) / len(rtts))} / {_ms(max(rtts))}" if rtts else "none"
+        rows: Sequence[tuple[str, str]] = (
+            ("NAT in front of client-a", f"{self.nat} (mapping/filtering, RFC 4787)"),
+            ("what the client learned of it", f"mapping {self.mapping.value}; filtering {FILTERING_NOT_MEASURED}"),
+            ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
+            ("first ping to the native host", _ms(self.first_ping)),
+            (f"{len(self.rtts)} more pings, min / mean / max", f"{spread} ({len(rtts)} answered)"),
+            ("ping from the native host", _ms(self.back_ping)),
+            ("ping client-a to client-b, direct", _ms(self.peer_ping)),
+        )
+        width = max(len(name) for name, _ in rows)
+        return [f"  {name:{width}}  {value}" for name, value in rows]
+
+
+def _ms(seconds: float | None) -> str:
+    return "no answer" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

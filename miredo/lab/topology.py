@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""The lab's Internet as a value: who is there, what joins them, who routes, and which NAT a client is behind.
+
+    server 192.0.2.1, .2 ---+                       +--- six ---- host 2001:db8:3::1   the native IPv6 network
+                            |                       |     |
+                          core --- 192.0.2.17 relay-+     +------ server
+                            |
+                +-----------+-----------+              the IPv4 Internet
+            198.51.100.1          198.51.100.2
+              [NAT a]               [NAT b]
+            client-a              client-b
+            192.168.1.2           192.168.2.2
+
+Every node is a network namespace of its own; a NAT is none: it is a pair of TUN devices, one in its client and one in
+the core, and the model of L{miredo.lab.nat} between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+
+from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a wire: a node's interface and its addresses (C{192.0.2.1/28})."""
+
+    node: str
+    interface: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A cable between two nodes."""
+
+    one: End
+    other: End
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """C{node} sends C{destination} (a prefix) to C{gateway} through C{interface}."""
+
+    node: str
+    destination: str
+    interface: str
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class NatPlace:
+    """Where a NAT is: between a client and a node of the IPv4 Internet."""
+
+    client: str
+    inside: str
+    external: str
+    outside: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A laboratory.
+
+    @ivar ipv4_routers, ipv6_routers: the nodes that forward.
+    """
+
+    nodes: tuple[str, ...]
+    wires: tuple[Wire, ...]
+    routes: tuple[Route, ...]
+    nats: tuple[NatPlace, ...]
+    ipv4_routers: tuple[str, ...]
+    ipv6_routers: tuple[str, ...]
+
+    def ipv4_names(self) -> dict[IPv4, str]:
+        """The node that each IPv4 address belongs to; a NAT's external address is its client's."""
+        names = {parse_ipv4(nat.external): nat.client for nat in self.nats}
+        for end in self.ends():
+            for text in end.addresses:
+                if ip_interface(text).version == 4:
+                    names[ip_interface(text).ip.packed] = end.node
+        return names
+
+    def ends(self) -> list[End]:
+        return [end for wire in self.wires for end in (wire.one, wire.other)]
+
+
+HOST_ADDRESS: IPv6 = parse_ipv6("2001:db8:3::1")
+"""The native IPv6 host that the clients ping."""
+
+TEREDO_INTERNET = Topology(
+    nodes=("core", "server", "relay", "six", "host", "client-a", "client-b"),
+    wires=(
+        Wire(End("core", "server", ("192.0.2.14/28",)), End("server", "wan", ("192.0.2.1/28", "192.0.2.2/28"))),
+        Wire(End("core", "relay", ("192.0.2.30/28",)), End("relay", "wan", ("192.0.2.17/28",))),
+        Wire(End("six", "server", ("2001:db8:1::2/64",)), End("server", "six", ("2001:db8:1::1/64",))),
+        Wire(End("six", "relay", ("2001:db8:2::2/64",)), End("relay", "six", ("2001:db8:2::1/64",))),
+        Wire(End("six", "host", ("2001:db8:3::2/64",)), End("host", "six", ("2001:db8:3::1/64",))),
+    ),
+    routes=(
+        Route("server", "0.0.0.0/0", "wan", "192.0.2.14"),
+        Route("relay", "0.0.0.0/0", "wan", "192.0.2.30"),
+        Route("server", "::/0", "six", "2001:db8:1::2"),
+        Route("relay", "::/0", "six", "2001:db8:2::2"),
+        Route("host", "::/0", "six", "2001:db8:3::2"),
+        Route("six", "2001::/32", "relay", "2001:db8:2::1"),
+    ),
+    nats=(
+        NatPlace("client-a", "192.168.1.2/24", "198.51.100.1", "core"),
+        NatPlace("client-b", "192.168.2.2/24", "198.51.100.2", "core"),
+    ),
+    ipv4_routers=("core",),
+    ipv6_routers=("six", "relay"),
+)
+"""The laboratory of C{./x demo}; etc/lab.conf says which role runs in which of its nodes."""
+
+
+def prefix_of(text: str) -> tuple[bytes, int]:
+    """The address and the length of C{2001::/32}."""
+    network = ip_network(text)
+    return network.network_address.packed, network.prefixlen
+
+
+def interface_of(text: str) -> tuple[bytes, int]:
+    """The address and the prefix length of C{192.0.2.1/28}."""
+    interface = ip_interface(text)
+    return interface.ip.packed, interface.network.prefixlen

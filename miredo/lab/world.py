@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: MIT
+"""A Teredo Internet in memory: the cores joined by links and NATs under a clock that jumps.
+
+The cores are the very ones that the daemons run. Between them is nothing but this file: an IPv4 core that takes a
+datagram from any address to any other, a native IPv6 network in which the relay has the route to the Teredo prefix,
+and a queue of what happens when. So a simulated day takes seconds, and the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import heapq
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from random import Random
+
+from miredo.address.endpoint import Endpoint, IPv4, IPv6, endpoint, ipv4_of, parse_ipv4, parse_ipv6, show_endpoint
+from miredo.address.scope import IPv4Scope
+from miredo.address.teredo import TEREDO_PORT, is_teredo
+from miredo.lab.fastpath import FastPathMap
+from miredo.lab.ladder import Step, describe
+from miredo.lab.links import Link
+from miredo.lab.nat import Nat, NatBehaviour
+from miredo.lab.pings import Kernel, Ping
+from miredo.teredo.actions import (
+    PRIMARY,
+    SECONDARY,
+    Action,
+    AllLost,
+    DeliverPacket,
+    ForwardPacket,
+    NatObserved,
+    PeerLost,
+    PeerTrusted,
+    Qualified,
+    SendDatagram,
+    SendError,
+    ServerSilent,
+    Unqualified,
+)
+from miredo.teredo.client import Client
+from miredo.teredo.plain import is_plain_data
+from miredo.teredo.qualification import Server as ServerAddresses
+from miredo.teredo.relay import CONTACT_LIMIT, Relay
+from miredo.teredo.server import Server
+from miredo.wire.ipv6 import destination_of, source_of
+
+RELAY_PORT, CLIENT_PORT = 3545, 40000
+INSIDE = parse_ipv4("192.168.1.2")
+"""A client's address behind its NAT."""
+
+REPORT_DELAY = 1.0
+"""Seconds by which the fake fast path's reports are late, as the kernel's are."""
+
+
+class World:
+    """Everything that happens, in order.
+
+    @param seed: of all dice; the same seed gives the same run.
+    @param link: what lies between each IPv4 node and the core, each way.
+    """
+
+    def __init__(self, seed: int = 0, link: Link | None = None) -> None:
+        self.now = 0.0
+        self.random = Random(seed)  # noqa: S311 - a simulation's dice are to be repeatable
+        self.link = link or Link()
+        self.steps: list[Step] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = 0
+        self._ipv4: dict[IPv4, Port] = {}
+        self._hosts: dict[IPv6, NativeHost] = {}
+        self._teredo_route: RelayNode | None = None
+
+    def dice(self, count: int) -> bytes:
+        return self.random.randbytes(count)
+
+    # ------------------------------------------------------------ time
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        self._serial += 1
+        heapq.heappush(self._events, (when, self._serial, call))
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.run_until(lambda: False, seconds)
+
+    def run_until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Let time pass until C{holds}, or so many seconds; whether it holds."""
+        end = self.now + seconds
+        while not holds():
+            if not self._events or self._events[0][0] > end:
+                self.now = end
+                return holds()
+            when, _, call = heapq.heappop(self._events)
+            self.now = max(self.now, when)
+            call()
+        return True
+
+    # ------------------------------------------------------------ the networks
+
+    def claim(self, ipv4: IPv4, port: Port) -> None:
+        """C{port} gets what is sent to this IPv4 address."""
+        self._ipv4[ipv4] = port
+
+    def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+        """A datagram crosses the sender's link, the core, and the receiver's link."""
+        receiver = self._ipv4.get(ipv4_of(to))
+        name = receiver.name if receiver else show_endpoint(to)
+        arrivals = [
+            arrival
+            for departure in sender.link.deliveries(self.now, self.random.random)
+            for arrival in (receiver.link.deliveries(departure, self.random.random) if receiver else [])
+        ]
+        note = "" if arrivals else "lost"
+        self.steps.append(Step(self.now, sender.name, name, describe(payload), note))
+        for arrival in arrivals:
+            self.at(arrival, lambda: receiver.arrived(source, to, payload) if receiver else None)
+
+    def route_natively(self, packet: bytes, sender: str) -> None:
+        """An IPv6 packet goes through the native network: to a host, or to the relay for the Teredo prefix."""
+        destination = destination_of(packet)
+        host, relay = self._hosts.get(destination), self._teredo_route
+        if host is not None:
+            self.steps.append(Step(self.now, sender, host.name, describe(packet)))
+            self.at(self.now, lambda: host.arrived(packet))
+        elif relay is not None and is_teredo(destination):
+            self.steps.append(Step(self.now, sender, relay.name, describe(packet)))
+            self.at(self.now, lambda: relay.transmit(packet))
+
+    # ------------------------------------------------------------ who is there
+
+    def server(self, primary: str, secondary: str, name: str = "server") -> ServerNode:
+        return ServerNode(self, name, (parse_ipv4(primary), parse_ipv4(secondary)))
+
+    def relay(
+        self, ipv4: str, name: str = "relay", *, direct_bubbles: bool = False, contact_limit: int = CONTACT_LIMIT
+    ) -> RelayNode:
+        core = Relay(IPv4Scope(), self.dice, direct_bubbles=direct_bubbles, contact_limit=contact_limit)
+        self._teredo_route = RelayNode(self, name, core, endpoint(parse_ipv4(ipv4), RELAY_PORT))
+        return self._teredo_route
+
+    def host(self, address: str, name: str = "host") -> NativeHost:
+        host = self._hosts[parse_ipv6(address)] = NativeHost(self, name, parse_ipv6(address))
+        return host
+
+    def client(
+        self, external: str, server: ServerNode, behaviour: NatBehaviour | None = None, name: str = "client"
+    ) -> ClientNode:
+        """A client at the IPv4 address C{external}, or behind a NAT that has it."""
+        ipv4 = parse_ipv4(external)
+        nat = Nat(behaviour, ipv4, self.dice) if behaviour else None
+        own = endpoint(INSIDE if nat else ipv4, CLIENT_PORT)
+        return ClientNode(self, name, own, nat, server)
+
+    def report_error(self, message: bytes, to: IPv6) -> None:
+        """A relay's ICMPv6 error reaches the native host whose packet it is about."""
+        if to in self._hosts:
+            self._hosts[to].kernel.errors.append(message)
+
+
+class Port:
+    """A node's attachment to the IPv4 core, with a NAT in between or not."""
+
+    def __init__(
+        self, world: World, name: str, receive: Callable[[bytes, Endpoint, Endpoint], None], nat: Nat | None = None
+    ) -> None:
+        self.name = name
+        self.link = world.link
+        self.nat = nat
+        self._world = world
+        self._receive = receive
+
+    def send(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+        if self.nat is not None:
+            external = self.nat.outbound(source, to, self._world.now)
+            if external is None:
+                return
+            source = external
+        self._world.carry(self, source, to, payload)
+
+    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+        if self.nat is not None:
+            inside = self.nat.inbound(source, to, self._world.now)
+            if inside is None:
+                self._world.steps.append(Step(self._world.now, self.name, self.name, describe(payload), "filtered"))
+                return
+            to = inside
+        self._receive(payload, source, to)
+
+
+class ServerNode:
+    """A server, its two addresses, and its way into the native network."""
+
+    def __init__(self, world: World, name: str, addresses: tuple[IPv4, IPv4]) -> None:
+        self.name = name
+        self.addresses = addresses
+        self.core = Server(addresses, IPv4Scope())
+        self.up = True
+        self._world = world
+        self._port = Port(world, name, self._received)
+        for address in addresses:
+            world.claim(address, self._port)
+
+    def _received(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
+        if not self.up:
+            return
+        via = PRIMARY if ipv4_of(to) == self.addresses[PRIMARY] else SECONDARY
+        for action in self.core.receive(payload, source, via):
+            match action:
+                case SendDatagram(payload, to, via):
+                    self._port.send(endpoint(self.addresses[via], TEREDO_PORT), to, payload)
+                case ForwardPacket(packet):
+                    self._world.route_natively(packet, self.name)
+                case other:
+                    raise AssertionError(f"a server does not ask for {other}")
+
+
+class TunnelNode(ABC):
+    """What a client and a relay have in common: a core with deadlines, a service port, a tunnel, a fast path."""
+
+    def __init__(self, world: World, name: str, core: Client | Relay, own: Endpoint, nat: Nat | None = None) -> None:
+        self.name = name
+        self.core = core
+        self.fast = FastPathMap()
+        self.use_fast_path = False
+        self.actions: list[Action] = []
+        self._world = world
+        self._own = own
+        self._armed: float | None = None
+        self.port = Port(world, name, self._received, nat)
+        world.claim(nat.external if nat else ipv4_of(own), self.port)
+
+    def start(self) -> None:
+        self._obey(self.core.start(self._world.now))
+
+    def stop(self) -> None:
+        self._obey(self.core.stop(self._world.now))
+
+    def resume(self) -> None:
+        self._obey(self.core.resumed(self._world.now))
+
+    def transmit(self, packet: bytes) -> None:
+        """The host sends a packet through the tunnel."""
+        endpoint = self.fast.egress(destination_of(packet), self._world.now) if self.use_fast_path else None
+        if endpoint is not None:
+            self._report_later()
+            self.port.send(self._own, endpoint, packet)
+        else:
+            self._obey(self.core.transmit(packet, self._world.now))
+
+    @abstractmethod
+    def delivered(self, packet: bytes) -> None:
+        """A packet comes out of the tunnel."""
+
+    @abstractmethod
+    def refused(self, message: bytes, to: IPv6) -> None:
+        """The core answers a packet with an ICMPv6 error."""
+
+    @abstractmethod
+    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+        """Something about the client's own address has changed or was learned."""
+
+    def _received(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
+        del to
+        now = self._world.now
+        if self.use_fast_path and self._fast_ingress(payload, source, now):
+            self._report_later()
+            self.delivered(payload)
+        elif self.core.passes(payload, source, now):
+            self.delivered(payload)
+        else:
+            self._obey(self.core.receive(payload, source, now))
+
+    def _fast_ingress(self, payload: bytes, source: Endpoint, now: float) -> bool:
+        return (
+            is_plain_data(payload)
+            and self.core.admits(destination_of(payload))
+            and self.fast.ingress(source_of(payload), source, now)
+        )
+
+    def _report_later(self) -> None:
+        if self.fast.reporting:
+            return
+        self.fast.reporting = True
+        self._world.at(self._world.now + REPORT_DELAY, self._report)
+
+    def _report(self) -> None:
+        for address, last_rx, last_tx in self.fast.report():
+            self.core.peers.seen(address, last_rx, last_tx)
+
+    def _obey(self, actions: list[Action]) -> None:
+        self.actions += actions
+        for action in actions:
+            match action:
+                case SendDatagram(payload, to):
+                    self.port.send(self._own, to, payload)
+                case DeliverPacket(packet):
+                    self.delivered(packet)
+                case SendError(message, to):
+                    self.refused(message, to)
+                case PeerTrusted() | PeerLost() | AllLost():
+                    self.fast.obey(action)
+                case Qualified() | Unqualified() | ServerSilent() | NatObserved():
+                    self.announced(action)
+                case ForwardPacket():
+                    raise AssertionError("only a server forwards")
+        self._wake()
+
+    def _wake(self) -> None:
+        """One event for the earliest deadline; one that was moved away finds nothing to do."""
+        deadline = self.core.deadline
+        if deadline is None or (self._armed is not None and self._armed <= deadline):
+            return
+        self._armed = max(deadline, self._world.now)
+        self._world.at(self._armed, self._expire)
+
+    def _expire(self) -> None:
+        self._armed = None
+        deadline = self.core.deadline
+        if deadline is not None and deadline <= self._world.now:
+            self._obey(self.core.expire(self._world.now))
+        else:
+            self._wake()
+
+
+class RelayNode(TunnelNode):
+    """A relay; its tunnel's other side is the native network."""
+
+    def __init__(self, world: World, name: str, core: Relay, own: Endpoint) -> None:
+        super().__init__(world, name, core, own)
+
+    def delivered(self, packet: bytes) -> None:
+        self._world.route_natively(packet, self.name)
+
+    def refused(self, message: bytes, to: IPv6) -> None:
+        self._world.report_error(message, to)
+
+    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+        raise AssertionError(f"a relay does not ask for {action}")
+
+
+class ClientNode(TunnelNode):
+    """A client and the host that it runs on."""
+
+    core: Client
+
+    def __init__(self, world: World, name: str, own: Endpoint, nat: Nat | None, server: ServerNode) -> None:
+        servers = [ServerAddresses(*server.addresses)]
+        super().__init__(world, name, Client(servers, IPv4Scope(), world.dice), own, nat)
+        self.qualified: Qualified | None = None
+        self.observed: NatObserved | None = None
+        self.kernel = Kernel(world.dice, self.transmit)
+
+    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+        match action:
+            case Qualified():
+                self.qualified = action
+            case Unqualified():
+                self.qualified = None
+            case NatObserved():
+                self.observed = action
+            case ServerSilent():
+                pass
+
+    def ping(self, destination: IPv6) -> Ping:
+        """The host sends one echo request; it needs an address."""
+        if self.qualified is None:
+            raise AssertionError(f"{self.name} has no address yet")
+        return self.kernel.ping(self.qualified.address, destination, self._world.now)
+
+    def delivered(self, packet: bytes) -> None:
+        self.kernel.receive(packet, self._world.now)
+
+    def refused(self, message: bytes, to: IPv6) -> None:
+        del to
+        self.kernel.errors.append(message)
+
+
+class NativeHost:
+    """A host of the native IPv6 network."""
+
+    def __init__(self, world: World, name: str, address: IPv6) -> None:
+        self.name = name
+        self.address = address
+        self._world = world
+        self.kernel = Kernel(world.dice, lambda packet: world.route_natively(packet, name))
+
+    def ping(self, destination: IPv6) -> Ping:
+        return self.kernel.ping(self.address, destination, self._world.now)
+
+    def arrived(self, packet: bytes) -> None:
+        self.kernel.receive(packet, self._world.now)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Thin Twisted services around the core."""

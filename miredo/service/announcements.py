@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""What a client's host is to know: its address on the tunnel, its default route, and a line in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from twisted.logger import Logger
+from zope.interface import Interface, implementer
+
+from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
+from miredo.address.teredo import CLIENT_LINK_LOCAL
+from miredo.kernel.interfaces import INetwork, ITunnel
+from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
+
+ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
+"""Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
+DEFAULT_ROUTE = bytes(16)
+
+
+class IAnnouncements(Interface):
+    """Hears of what becomes of a client's address."""
+
+    def qualified(event: Qualified) -> None:
+        """The client has an address, or another one."""
+
+    def unqualified(event: Unqualified) -> None:
+        """The address is gone."""
+
+    def server_silent(event: ServerSilent) -> None:
+        """The server did not answer."""
+
+    def nat_observed(event: NatObserved) -> None:
+        """Something was learned of the NAT."""
+
+
+@implementer(IAnnouncements)
+class TunnelAddress:
+    """Configures the tunnel interface as the client asks, and logs it.
+
+    The kernel's refusals are logged, since the client goes on: it can qualify again.
+
+    @param metric: of the default route into the tunnel.
+    """
+
+    def __init__(self, role: str, network: INetwork, tunnel: ITunnel, metric: int) -> None:
+        self._role = role
+        self._network = network
+        self._tunnel = tunnel
+        self._metric = metric
+        self._undo: list[Callable[[], None]] = []
+        self._log = Logger(namespace="miredo")
+
+    def qualified(self, event: Qualified) -> None:
+        self._remove()
+        try:
+            self._configure(event.address, event.mtu)
+        except OSError as error:
+            self._remove()
+            self._log.error("{role}: cannot configure {name}: {text}", **self._about(text=error.strerror))
+            return
+        self._log.info(
+            "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
+            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
+        )
+
+    def unqualified(self, event: Unqualified) -> None:
+        self._remove()
+        self._log.info("{role}: Lost Teredo connectivity ({reason})", **self._about(reason=event.reason))
+
+    def server_silent(self, event: ServerSilent) -> None:
+        self._log.warn("{role}: No reply from Teredo server ({to})", **self._about(to=show_endpoint(event.server)))
+
+    def nat_observed(self, event: NatObserved) -> None:
+        seen = "" if event.mapping is Mapping.UNKNOWN else ", asked through both addresses of the server"
+        self._log.info(
+            "{role}: NAT mapping: {mapping}; mapped address: {mapped}{seen}",
+            **self._about(mapping=event.mapping.value, mapped=show_endpoint(event.mapped), seen=seen),
+        )
+
+    def _configure(self, address: IPv6, mtu: int) -> None:
+        network, index, metric = self._network, self._tunnel.index, self._metric
+        network.set_up(index, mtu)
+        for own, length in ((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)):
+            network.add_address(index, own, length)
+            self._undo.append(partial(network.delete_address, index, own, length))
+        network.add_route(DEFAULT_ROUTE, 0, index, metric=metric)
+        self._undo.append(lambda: network.delete_route(DEFAULT_ROUTE, 0, index, metric=metric))
+
+    def _remove(self) -> None:
+        """Take back what was configured, the last first; the old address goes before a new one comes."""
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except OSError as error:  # somebody else removed it
+                self._log.debug("{role}: {name}: {text}", **self._about(text=error.strerror))
+
+    def _about(self, **more: object) -> dict[str, object]:
+        return {"role": self._role, "name": self._tunnel.name, **more}

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""The roles as Twisted services: open, begin, end, close.
+
+C{privilegedStartService} opens everything that needs root and touches nothing else; C{startService} begins to talk;
+C{stopService} leaves no address, route, interface, timer or descriptor behind.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Generic, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from miredo.address.endpoint import IPv4, show_ipv4
+from miredo.address.scope import IPv4Scope
+from miredo.address.teredo import TEREDO_PORT
+from miredo.config import ClientConfig, RelayConfig, RoleConfig, ServerConfig, TunnelConfig, next_ipv4
+from miredo.kernel.interfaces import INetwork, ITunnel
+from miredo.service.announcements import TunnelAddress
+from miredo.service.protocols import (
+    TeredoClientProtocol,
+    TeredoProtocol,
+    TeredoRelayProtocol,
+    TeredoServerProtocol,
+    TunnelProtocol,
+)
+from miredo.service.surroundings import StartFailure, Surroundings, blaming
+from miredo.teredo.client import Client
+from miredo.teredo.qualification import Server as ServerAddresses
+from miredo.teredo.relay import Relay
+from miredo.teredo.server import Server
+
+RESOLVE_AGAIN = 10.0
+"""Seconds until a server's name that could not be resolved is looked up again. Ours."""
+
+Config = TypeVar("Config", bound=RoleConfig)
+
+
+class RoleService(Service, Generic[Config]):
+    """What all roles have: a network namespace that they look at, ports, and things to close."""
+
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        self.config = config
+        self.setName(config.title)
+        self._surroundings = surroundings
+        self._scope = IPv4Scope(config.allow_ipv4)
+        self._open = ExitStack()
+        self._ports: list[IUDPTransport] = []
+        self._log = Logger(namespace="miredo")
+
+    def privilegedStartService(self) -> None:
+        """Open what the role needs.
+
+        @raise StartFailure: something cannot be had; all that was opened is closed again.
+        """
+        try:
+            with blaming(self.config, "Namespace"):
+                network = self._surroundings.endpoints.network()
+            self._open.callback(network.close)
+            self._scope.attached(_own(network), network.broadcasts())
+            self.open(network)
+        except BaseException:
+            self._close()
+            raise
+
+    def open(self, network: INetwork) -> None:
+        """Open what this kind of role needs."""
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._close()
+
+    def listen(self, protocol: TeredoProtocol, address: IPv4, port: int, keyword: str) -> IUDPTransport:
+        with blaming(self.config, keyword):
+            transport = self._surroundings.endpoints.listen_udp(protocol, show_ipv4(address), port)
+        self._ports.append(transport)
+        return transport
+
+    def _close(self) -> Deferred[None]:
+        """Close the ports, then everything else, the last first."""
+        ports, self._ports = self._ports, []
+        stopped: Deferred[object] = succeed(None)
+        for port in ports:
+            stopped = _then(stopped, port)
+        self._open.close()
+        return stopped.addCallback(lambda _: None)
+
+
+class TunnelService(RoleService[Config]):
+    """A client or a relay."""
+
+    protocol: TunnelProtocol
+
+    def open_tunnel(self, config: TunnelConfig) -> ITunnel:
+        with blaming(config, "InterfaceName"):
+            tunnel = self._surroundings.endpoints.open_tunnel(config.interface_name, config.interface_mtu)
+        self._open.callback(tunnel.close)
+        return tunnel
+
+    def watch(self, network: INetwork) -> None:
+        """Notice when the addresses of the namespace change."""
+        self._addresses = _own(network)
+        watch = network.watch(lambda: self._changed(network))
+        self._open.callback(watch.close)
+
+    def startService(self) -> None:
+        super().startService()
+        self._log.info("{role}: Starting...", role=self.name)
+        self.protocol.begin()
+
+    def stopService(self) -> Deferred[None]:
+        if self.running:
+            self.protocol.end()
+        return super().stopService()
+
+    def _changed(self, network: INetwork) -> None:
+        own = _own(network)
+        if own == self._addresses or not self.running:
+            return
+        self._addresses = own
+        self._scope.attached(own, network.broadcasts())
+        self._log.info("{role}: the IPv4 addresses of this host changed", role=self.name)
+        self.protocol.restart()
+
+
+class TeredoClientService(TunnelService[ClientConfig]):
+    """A Teredo client."""
+
+    def open(self, network: INetwork) -> None:
+        config, around = self.config, self._surroundings
+        servers = [
+            ServerAddresses(first, second)
+            for first, second in config.servers
+            if isinstance(first, bytes) and isinstance(second, bytes)
+        ]
+        if not servers and config.namespace is not None:
+            where = config.where("ServerAddress")
+            raise StartFailure(f"{where}: a role with a Namespace needs an IPv4 address here, names are not looked up")
+        with blaming(config, "InterfaceName"):
+            icmpv6 = around.endpoints.icmpv6()
+        self._open.callback(icmpv6.close)
+        tunnel = self.open_tunnel(config)
+        core = Client(servers, self._scope, around.dice, refresh_interval=float(config.refresh_interval))
+        address = TunnelAddress(config.title, network, tunnel, config.route_metric)
+        self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
+        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+        self.watch(network)
+        self._again = around.clock.alarm(self._look_up)
+        self._open.callback(self._again.cancel)
+
+    def startService(self) -> None:
+        super().startService()
+        if any(isinstance(first, str) for first, _ in self.config.servers):
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Look up the first server that is a name, until it has an address."""
+        first, second = next(pair for pair in self.config.servers if isinstance(pair[0], str))
+        found = self._surroundings.resolve(str(first))
+        found.addCallbacks(lambda addresses: self._found(addresses, second), self._not_found)
+
+    def _found(self, addresses: list[IPv4], second: object) -> None:
+        if not self.running:
+            return
+        usable = [address for address in addresses if self._scope.permits(address)]
+        if not usable:
+            self._retry(f"no usable IPv4 address among {', '.join(map(show_ipv4, addresses)) or 'none'}")
+            return
+        secondary = second if isinstance(second, bytes) else next_ipv4(usable[0])
+        self.protocol.core.qualification.use_servers([ServerAddresses(usable[0], secondary)])
+        self.protocol.restart()
+
+    def _not_found(self, failure: Failure) -> None:
+        if self.running:
+            self._retry(failure.getErrorMessage())
+
+    def _retry(self, reason: str) -> None:
+        where = self.config.where("ServerAddress")
+        self._log.warn("{role}: {where}: {reason}; trying again", role=self.name, where=where, reason=reason)
+        self._again.arm(self._surroundings.clock.now() + RESOLVE_AGAIN)
+
+    protocol: TeredoClientProtocol
+
+
+class TeredoRelayService(TunnelService[RelayConfig]):
+    """A Teredo relay."""
+
+    protocol: TeredoRelayProtocol
+
+    def open(self, network: INetwork) -> None:
+        config, around = self.config, self._surroundings
+        with blaming(config, "InterfaceName"):
+            icmpv6 = around.endpoints.icmpv6()
+        self._open.callback(icmpv6.close)
+        tunnel = self.open_tunnel(config)
+        with blaming(config, "Prefix"):
+            network.add_route(config.prefix + bytes(12), 32, tunnel.index)
+        core = Relay(self._scope, around.dice, prefix=config.prefix, direct_bubbles=config.direct_bubbles)
+        self.protocol = TeredoRelayProtocol(config.title, core, around.clock, tunnel, icmpv6, around.observer)
+        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+        self.watch(network)
+
+    def startService(self) -> None:
+        super().startService()
+        self._log.info("{role}: Teredo pseudo-tunnel started", role=self.name)
+
+
+class TeredoServerService(RoleService[ServerConfig]):
+    """A Teredo server."""
+
+    def open(self, network: INetwork) -> None:
+        del network
+        config, around = self.config, self._surroundings
+        with blaming(config, "ServerBindAddress"):
+            native = around.endpoints.raw_ipv6()
+        self._open.callback(native.close)
+        addresses = config.bind_address, config.bind_address2
+        core = Server(addresses, IPv4Scope(config.allow_ipv4), prefix=config.prefix, mtu=config.interface_mtu)
+        self.protocols = TeredoServerProtocol.pair(config.title, core, around.clock, native, around.observer)
+        for protocol, address, keyword in zip(
+            self.protocols, addresses, ("ServerBindAddress", "ServerBindAddress2"), strict=True
+        ):
+            self.listen(protocol, address, TEREDO_PORT, keyword)
+
+    def startService(self) -> None:
+        super().startService()
+        self._log.info(
+            "{role}: Teredo server started on {first} and {second}",
+            role=self.name,
+            first=show_ipv4(self.config.bind_address),
+            second=show_ipv4(self.config.bind_address2),
+        )
+
+
+def _own(network: INetwork) -> list[IPv4]:
+    return sorted({address for address, _ in network.ipv4_addresses()})
+
+
+def _then(before: Deferred[object], port: IUDPTransport) -> Deferred[object]:
+    """Stop a port after C{before}."""
+    return before.addCallback(lambda _: maybeDeferred(IListeningPort(port).stopListening))

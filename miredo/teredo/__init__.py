@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The protocol core: no sockets, no clock, no dice."""

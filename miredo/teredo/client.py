@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: MIT
+"""A Teredo client (RFC 4380 5.2, 5991, and of RFC 6081 the nonce).
+
+In: datagrams from the service port, packets from the tunnel, the deadline. Out: actions. What comes in:
+
+    from the server  advertisement        -> qualification
+                     bubble with origin   -> one direct bubble back, nothing else (5.2.3, last paragraph)
+                     anything else        -> held until a connectivity test has proved its source
+    from elsewhere   trusted endpoint     -> delivered (case 1)
+                     echo reply, nonce    -> its source is trusted by that endpoint (case 2)
+                     embedded = outer     -> trusted (case 3)
+                     bubble with our nonce -> trusted by that endpoint (RFC 6081 5.2.4.4)
+                     else Teredo          -> held 1 s for the bubble with the nonce, if we asked for one
+                     else native          -> held until a connectivity test has proved its source (case 6)
+
+And what goes out: to a trusted peer at once; else it waits for an attempt (L{Traversal}): for a Teredo address
+a direct bubble and one through its server, for any other a connectivity test through our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from miredo.address.endpoint import Dice, Endpoint, IPv6, ipv4_of
+from miredo.address.scope import IPv4Scope, is_link_local, is_multicast
+from miredo.address.teredo import CLIENT_LINK_LOCAL, is_teredo, mapped_of, server_of
+from miredo.teredo.actions import Action, DeliverPacket, Qualified, SendDatagram, Unqualified
+from miredo.teredo.buckets import TokenBucket
+from miredo.teredo.constants import (
+    ATTEMPT_WINDOW,
+    ECHO_NONCE_LENGTH,
+    HELD_AGE,
+    NATIVE_PAUSE,
+    PATIENCE,
+    REFRESH_INTERVAL,
+)
+from miredo.teredo.drops import Drop, Drops
+from miredo.teredo.peers import Peers
+from miredo.teredo.plain import is_plain_data, routing_refusal
+from miredo.teredo.qualification import Address, Qualification, Server, server_endpoint
+from miredo.teredo.traversal import ADDRESS_UNREACHABLE, Answers, Contact, Traversal, fresh_nonce_trailer
+from miredo.wire.bubble import emit_bubble, is_bubble
+from miredo.wire.encapsulation import Encapsulated, parse_encapsulation
+from miredo.wire.icmpv6 import EchoReply, EchoRequest, emit_icmpv6, parse_icmpv6
+from miredo.wire.ipv6 import (
+    ICMPV6,
+    destination_of,
+    is_ipv6,
+    next_header_of,
+    parse_ipv6,
+    source_of,
+)
+from miredo.wire.reader import MalformedPacket
+from miredo.wire.trailers import DiscardPacket, NonceTrailer, emit_trailer, nonce_in
+
+PEER_LIMIT, CONTACT_LIMIT = 65536, 1024
+"""Trusted peers and contacts kept at most. Ours."""
+ATTEMPT_RATE, ATTEMPT_BURST = 100.0, 200.0
+"""Attempts a second over all peers, and at once. Ours."""
+
+
+class Client:
+    """The protocol core of one client.
+
+    @param servers: in order of preference; none while their names are looked up.
+    @param scope: the IPv4 addresses that may be sent to.
+    @param dice: random bytes of cryptographic quality.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        scope: IPv4Scope,
+        dice: Dice,
+        *,
+        refresh_interval: float = REFRESH_INTERVAL,
+        peer_limit: int = PEER_LIMIT,
+        contact_limit: int = CONTACT_LIMIT,
+    ) -> None:
+        self.drops: Drops = Drops()
+        self.peers = Peers(peer_limit)
+        self.qualification = Qualification(servers, dice, refresh_interval)
+        self._scope = scope
+        self._dice = dice
+        self._answers = Answers()
+        bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
+        self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
+
+    # ------------------------------------------------------------ time and life
+
+    @property
+    def address(self) -> IPv6 | None:
+        """Our Teredo address while we are qualified."""
+        held = self.qualification.held
+        return held.address if held else None
+
+    @property
+    def deadline(self) -> float | None:
+        """When L{expire} is to be called next."""
+        deadlines = (self.qualification.deadline, self._traversal.deadline, self.peers.deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def start(self, now: float) -> list[Action]:
+        return self.qualification.start(now)
+
+    def stop(self, now: float) -> list[Action]:
+        return [*self._forget_all(now), *self.qualification.stop()]
+
+    def resumed(self, now: float) -> list[Action]:
+        """The machine slept: mappings may be gone, so nobody is trusted, and the server is asked at once."""
+        return [*self.peers.forget_all(), *self.qualification.start(now)]
+
+    def expire(self, now: float) -> list[Action]:
+        actions = self._after(self.qualification.expire(now), now)
+        return [*actions, *self._traversal.expire(now), *self.peers.expire(now)]
+
+    # ------------------------------------------------------------ from the host
+
+    def transmit(self, packet: bytes, now: float) -> list[Action]:
+        """A packet came from the tunnel interface (RFC 4380 5.2.4)."""
+        if not is_ipv6(packet):
+            return self._drop(Drop.MALFORMED)
+        destination = destination_of(packet)
+        if is_multicast(destination) or is_link_local(destination):
+            return self._drop(Drop.NO_TRANSIT)
+        held = self.qualification.held
+        if held is None:
+            return self._drop(Drop.NOT_QUALIFIED, self._traversal.refuse(packet, ADDRESS_UNREACHABLE, now))
+        if source_of(packet) != held.address:
+            return self._drop(Drop.WRONG_SOURCE)
+        to = self.peers.egress(destination, now)
+        if to is not None:
+            return [SendDatagram(packet, to)]
+        if is_teredo(destination):
+            if destination == held.address:
+                return self._drop(Drop.OWN_ADDRESS)
+            if not (self._permits(mapped_of(destination)) and self._scope.permits(server_of(destination))):
+                return self._drop(Drop.FORBIDDEN_IPV4)
+        return self._traversal.queue(destination, packet, now)
+
+    # ------------------------------------------------------------ from the network
+
+    def passes(self, datagram: bytes, outer: Endpoint, now: float) -> bool:
+        """Whether a datagram is a plain data packet of a trusted peer for us, to be delivered as it is.
+
+        The per-packet path: what it refuses goes to L{receive}, which decides alike.
+        """
+        return (
+            is_plain_data(datagram) and self.admits(datagram[24:40]) and self.peers.ingress(datagram[8:24], outer, now)
+        )
+
+    def admits(self, destination: IPv6) -> bool:
+        """Whether packets of peers may go to C{destination}: to us and nobody else."""
+        held = self.qualification.held
+        return held is not None and destination == held.address
+
+    def receive(self, datagram: bytes, outer: Endpoint, now: float) -> list[Action]:
+        """A datagram came to the service port (RFC 4380 5.2.3)."""
+        try:
+            encapsulated = parse_encapsulation(datagram)
+        except MalformedPacket:
+            return self._drop(Drop.MALFORMED)
+        if self.qualification.is_server(outer):
+            return self._receive_from_server(encapsulated, outer, now)
+        held = self.qualification.held
+        if held is None:
+            return self._drop(Drop.NOT_QUALIFIED)
+        if encapsulated.authentication is not None or encapsulated.origin is not None:
+            return self._drop(Drop.UNEXPECTED_HEADER)
+        refusal = self._refusal(encapsulated.packet, outer, held)
+        if refusal is not None:
+            return self._drop(refusal)
+        return self._receive_from_peer(encapsulated, outer, now)
+
+    def _refusal(self, packet: bytes, outer: Endpoint, held: Address) -> Drop | None:
+        """Why a packet from elsewhere than the server is dropped whoever its source is."""
+        source = source_of(packet)
+        if source == held.address or outer == held.mapped:
+            return Drop.OWN_ADDRESS
+        if is_multicast(destination_of(packet)) or is_link_local(source):
+            return Drop.NO_TRANSIT
+        if destination_of(packet) != held.address:
+            return Drop.WRONG_DESTINATION
+        if not self._permits(outer):
+            return Drop.FORBIDDEN_IPV4
+        return None if is_bubble(packet) else routing_refusal(packet)
+
+    def _receive_from_server(self, encapsulated: Encapsulated, outer: Endpoint, now: float) -> list[Action]:
+        packet = encapsulated.packet
+        if destination_of(packet) == CLIENT_LINK_LOCAL:
+            answer = self.qualification.advertised(encapsulated, outer, now)
+            return self._drop(answer) if isinstance(answer, Drop) else self._after(answer, now)
+        held = self.qualification.held
+        if held is None:
+            return self._drop(Drop.NOT_QUALIFIED)
+        if source_of(packet) == held.address:
+            return self._drop(Drop.OWN_ADDRESS)
+        if destination_of(packet) != held.address:
+            return self._drop(Drop.WRONG_DESTINATION)
+        self.qualification.heard(now)
+        if is_bubble(packet):
+            return self._answer(encapsulated, held.address, now)
+        if self.peers.matches(source_of(packet), outer):  # a server that is a relay too (RFC 4380 5.4.3)
+            return self._accept(packet, outer, now)
+        return self._receive_from_stranger(packet, outer, now)
+
+    def _answer(self, encapsulated: Encapsulated, own: IPv6, now: float) -> list[Action]:
+        """An indirect bubble: open our NAT towards its sender with one direct bubble (RFC 4380 5.2.3)."""
+        source = source_of(encapsulated.packet)
+        to = mapped_of(source) if is_teredo(source) else encapsulated.origin
+        if encapsulated.origin is None or to is None:
+            return self._drop(Drop.UNEXPECTED_HEADER)
+        if not self._permits(to):
+            return self._drop(Drop.FORBIDDEN_IPV4)
+        try:
+            nonce = nonce_in(encapsulated.trailers)
+        except DiscardPacket:
+            return self._drop(Drop.TRAILER_DISCARDS)
+        if not self._answers.allow(to, now):
+            return self._drop(Drop.ANSWERS_EXCEEDED)
+        # RFC 6081 5.2.4.3: the nonce comes back so that the peer knows us by it whatever our NAT maps.
+        trailer = emit_trailer(NonceTrailer(nonce)) if nonce is not None else b""
+        return [SendDatagram(emit_bubble(own, source) + trailer, to)]
+
+    def _receive_from_peer(self, encapsulated: Encapsulated, outer: Endpoint, now: float) -> list[Action]:
+        packet = encapsulated.packet
+        source = source_of(packet)
+        if self.peers.matches(source, outer) or (is_teredo(source) and mapped_of(source) == outer):
+            return self._accept(packet, outer, now)
+        if not is_teredo(source):
+            return self._receive_from_stranger(packet, outer, now)
+        contact = self._traversal.get(source)
+        if contact is None or contact.nonce is None:
+            return self._drop(Drop.MAPPING_MISMATCH)
+        if not is_bubble(packet):
+            # The bubble that proves this endpoint may be right behind.
+            return self._traversal.hold(source, packet, outer, now + HELD_AGE, now)
+        try:
+            nonce = nonce_in(encapsulated.trailers)
+        except DiscardPacket:
+            return self._drop(Drop.TRAILER_DISCARDS)
+        if nonce != contact.nonce:
+            return self._drop(Drop.MAPPING_MISMATCH)
+        return self._accept(packet, outer, now)
+
+    def _receive_from_stranger(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
+        """A native source that is not proved: the answer to our connectivity test, or a reason to make one."""
+        source = source_of(packet)
+        if is_teredo(source) or is_link_local(source) or is_multicast(source):
+            return self._drop(Drop.NO_TRANSIT)
+        contact = self._traversal.get(source)
+        if contact is not None and contact.test is not None and _echoed(packet) == contact.test:
+            return self._trust(source, outer, now)  # the reply itself is not for the host, which never asked
+        if is_bubble(packet):
+            return self._drop(Drop.UNKNOWN_PEER)
+        refusal = routing_refusal(packet)
+        if refusal is not None:
+            return self._drop(refusal)
+        return self._traversal.hold(source, packet, outer, now + PATIENCE, now)
+
+    def _accept(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
+        actions = self._trust(source_of(packet), outer, now)
+        return actions if is_bubble(packet) else [*actions, DeliverPacket(packet)]
+
+    def _trust(self, source: IPv6, outer: Endpoint, now: float) -> list[Action]:
+        self._answers.heard_directly(outer)
+        return self._traversal.trust(source, outer, now)
+
+    # ------------------------------------------------------------ attempts
+
+    def _attempt(self, contact: Contact, now: float) -> list[Action]:
+        del now
+        held = self.qualification.held
+        if held is None:
+            return []
+        address = contact.address
+        if not is_teredo(address):
+            return [self._connectivity_test(contact, held)]
+        bubble = emit_bubble(held.address, address)
+        direct = SendDatagram(bubble, mapped_of(address))
+        trailer = fresh_nonce_trailer(contact, self._dice)
+        return [direct, SendDatagram(bubble + trailer, server_endpoint(server_of(address)))]
+
+    def _connectivity_test(self, contact: Contact, held: Address) -> Action:
+        """RFC 4380 5.2.9: an echo request through our server; the relay brings the reply."""
+        if contact.test is None:
+            contact.test = self._dice(ECHO_NONCE_LENGTH)
+        identifier = int.from_bytes(contact.test[:2], "big")
+        request = EchoRequest(identifier, contact.attempts, contact.test)
+        packet = emit_icmpv6(held.address, contact.address, request, hop_limit=64)
+        return SendDatagram(packet, server_endpoint(self.qualification.server.primary))
+
+    # ------------------------------------------------------------ small things
+
+    def _after(self, actions: list[Action], now: float) -> list[Action]:
+        """What a change of our address means for everything that was learned under the old one."""
+        if any(isinstance(action, (Qualified, Unqualified)) for action in actions):
+            return [*self._forget_all(now), *actions]
+        return actions
+
+    def _forget_all(self, now: float) -> list[Action]:
+        self._answers.clear()
+        return [*self._traversal.forget_all(now), *self.peers.forget_all()]
+
+    def _permits(self, to: Endpoint) -> bool:
+        return self._scope.permits(ipv4_of(to))
+
+    def _drop(self, reason: Drop, actions: list[Action] | None = None) -> list[Action]:
+        self.drops[reason] += 1
+        return actions or []
+
+
+def _echoed(packet: bytes) -> bytes | None:
+    """The data of an ICMPv6 echo reply."""
+    if next_header_of(packet) != ICMPV6:
+        return None
+    try:
+        message = parse_icmpv6(parse_ipv6(packet)[0])
+    except MalformedPacket:
+        return None
+    return message.data if isinstance(message, EchoReply) else None
+
+
+def _pause(address: IPv6) -> float:
+    """RFC 4380 5.2.6 bounds bubbles to Teredo peers; a native host may be tested again soon."""
+    return ATTEMPT_WINDOW if is_teredo(address) else PATIENCE + NATIVE_PAUSE

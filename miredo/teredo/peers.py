@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""The one policy for data packets: which peer may be sent to, and whose packets may come in.
+
+The rules (RFC 4380 5.2.3, 5.2.4, 5.4.1, 5.4.2):
+
+  1. A trusted peer is an IPv6 address and the one IPv4 endpoint that was proved to answer for it.
+  2. A packet may leave for a trusted peer that was heard less than 30 s ago.
+  3. A packet may come in from a trusted peer if it came from that endpoint.
+  4. A peer that was silent for 30 s is stale: it takes no packet, but a packet from its endpoint makes it
+     fresh again. After 300 s it is forgotten.
+  5. When the table is full, the peer that was silent longest makes room.
+
+C{egress} and C{ingress} are the whole per-packet path; everything else about a peer is told to the fast
+path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what it saw by L{Peers.seen}.
+"""
+
+from __future__ import annotations
+
+from miredo.address.endpoint import Endpoint, IPv6
+from miredo.teredo.actions import Action, AllLost, PeerLost, PeerTrusted
+from miredo.teredo.constants import PEER_RETENTION, PEER_VALIDITY
+from miredo.teredo.timers import Wheel
+
+
+class Peer:
+    """One trusted peer; times in seconds of the core's clock."""
+
+    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx")
+
+    def __init__(self, address: IPv6, endpoint: Endpoint, now: float) -> None:
+        self.address = address
+        self.endpoint = endpoint
+        self.last_rx = now
+        # RFC 4380 5.2.3 case 3: as if last sent to 30 s ago, so that the first bubble is allowed.
+        self.last_tx = now - PEER_VALIDITY
+        self.fresh = True
+        self.check = 0.0
+
+
+class Peers:
+    """The trusted peers of a client or a relay.
+
+    @param limit: how many peers are kept at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._peers: dict[IPv6, Peer] = {}
+        self._aging: Wheel[Peer] = Wheel()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, address: IPv6) -> Peer | None:
+        return self._peers.get(address)
+
+    # ------------------------------------------------------------ per packet
+
+    def egress(self, destination: IPv6, now: float) -> Endpoint | None:
+        """Where a packet for C{destination} may be sent now; None sends it to the core."""
+        peer = self._peers.get(destination)
+        if peer is None or now - peer.last_rx >= PEER_VALIDITY:
+            return None
+        peer.last_tx = now
+        return peer.endpoint
+
+    def ingress(self, source: IPv6, outer: Endpoint, now: float) -> bool:
+        """Whether a packet of C{source} that came from C{outer} may come in; False sends it to the core."""
+        peer = self._peers.get(source)
+        if peer is None or peer.endpoint != outer or not peer.fresh:
+            return False
+        peer.last_rx = now
+        return True
+
+    # ------------------------------------------------------------ what the core learns
+
+    def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
+        """C{endpoint} was proved to answer for C{address}, just now."""
+        peer = self._peers.get(address)
+        if peer is None:
+            evicted = self._make_room()
+            peer = self._peers[address] = Peer(address, endpoint, now)
+            self._look_again(peer, now + PEER_VALIDITY)
+            return [*evicted, PeerTrusted(address, endpoint)]
+        peer.last_rx = now
+        if peer.fresh and peer.endpoint == endpoint:
+            return []
+        peer.endpoint, peer.fresh = endpoint, True
+        self._look_again(peer, now + PEER_VALIDITY)
+        return [PeerTrusted(address, endpoint)]
+
+    def matches(self, address: IPv6, endpoint: Endpoint) -> bool:
+        """Whether C{endpoint} was proved for C{address} before, however long ago it was heard."""
+        peer = self._peers.get(address)
+        return peer is not None and peer.endpoint == endpoint
+
+    def seen(self, address: IPv6, last_rx: float, last_tx: float) -> None:
+        """The fast path saw packets of a peer; times may be reported late, and never go back."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.last_rx = max(peer.last_rx, last_rx)
+            peer.last_tx = max(peer.last_tx, last_tx)
+
+    def forget_all(self) -> list[Action]:
+        """Our own address or our trust in time is gone: nobody is trusted any more."""
+        if not self._peers:
+            return []
+        self._peers.clear()
+        self._aging.clear()
+        return [AllLost()]
+
+    # ------------------------------------------------------------ aging
+
+    @property
+    def deadline(self) -> float | None:
+        return self._aging.deadline
+
+    def expire(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while due := self._aging.pop(now):
+            for peer in due:
+                if self._is_current(peer) and peer.check <= now:
+                    self._age(peer, now, actions)
+        return actions
+
+    def _age(self, peer: Peer, now: float, actions: list[Action]) -> None:
+        silent = now - peer.last_rx
+        if silent < PEER_VALIDITY:
+            self._look_again(peer, peer.last_rx + PEER_VALIDITY)
+            return
+        if peer.fresh:
+            peer.fresh = False
+            actions.append(PeerLost(peer.address))
+        if silent >= PEER_RETENTION:
+            del self._peers[peer.address]
+        else:
+            self._look_again(peer, peer.last_rx + PEER_RETENTION)
+
+    def _look_again(self, peer: Peer, when: float) -> None:
+        peer.check = when
+        self._aging.put(when, peer)
+
+    def _is_current(self, peer: Peer) -> bool:
+        return self._peers.get(peer.address) is peer
+
+    def _make_room(self) -> list[Action]:
+        """The peer silent longest goes, as far as the aging order knows; 0 or 1 action."""
+        if len(self._peers) < self._limit:
+            return []
+        while candidates := self._aging.oldest():
+            peer = candidates.pop()
+            if not self._is_current(peer):
+                continue
+            if peer.fresh and peer.last_rx + PEER_VALIDITY > peer.check:  # heard since it was put there
+                self._look_again(peer, peer.last_rx + PEER_VALIDITY)
+                continue
+            del self._peers[peer.address]
+            return [PeerLost(peer.address)] if peer.fresh else []
+        return []

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""A Teredo relay (RFC 4380 5.4): between the native IPv6 network and Teredo clients.
+
+A packet for a client that is not trusted waits while bubbles go to it through its server. They come from a
+keyed link-local address and carry a nonce, so whatever the client's NAT maps, its answer proves it. What comes
+in from endpoint X with the Teredo source A is accepted (RFC 4380 5.4.2) if
+
+    (a) A is trusted and mapped to X, or
+    (b) A embeds X, and we have tried or known A, or
+    (c) it is a bubble to A's keyed source, or
+    (d) it is a bubble with the nonce that we sent to A.
+
+(c) and (d) deviate from the text on purpose: it could never serve a client behind a NAT whose mapping depends
+on the destination, and they prove more. Data alone never makes or moves a mapping but by (b).
+"""
+
+from __future__ import annotations
+
+from miredo.address.endpoint import Dice, Endpoint, IPv6, ipv4_of
+from miredo.address.scope import IPv4Scope, is_global_ipv6, is_link_local, is_multicast
+from miredo.address.teredo import SERVICE_PREFIX, is_teredo, mapped_of, server_of
+from miredo.teredo.actions import Action, DeliverPacket, SendDatagram
+from miredo.teredo.bubblesource import BubbleSources
+from miredo.teredo.buckets import TokenBucket
+from miredo.teredo.constants import ATTEMPT_WINDOW
+from miredo.teredo.drops import Drop, Drops
+from miredo.teredo.peers import Peers
+from miredo.teredo.plain import is_plain_data, routing_refusal
+from miredo.teredo.qualification import server_endpoint
+from miredo.teredo.traversal import NO_ROUTE, Contact, Traversal, fresh_nonce_trailer
+from miredo.wire.bubble import emit_bubble, is_bubble
+from miredo.wire.encapsulation import parse_encapsulation
+from miredo.wire.ipv6 import destination_of, is_ipv6, source_of
+from miredo.wire.reader import MalformedPacket
+from miredo.wire.trailers import DiscardPacket, nonce_in
+
+PEER_LIMIT, CONTACT_LIMIT = 262144, 16384
+"""Trusted clients and contacts kept at most. Ours."""
+ATTEMPT_RATE, ATTEMPT_BURST = 10000.0, 10000.0
+"""Attempts a second over all clients, and at once. Ours."""
+
+
+class Relay:
+    """The protocol core of one relay.
+
+    @param prefix: the first 32 bits of the Teredo addresses that it serves.
+    @param direct_bubbles: also send bubbles straight to clients, for a relay that is behind a NAT itself
+        (RFC 4380 5.4.1; C{RelayType restricted}).
+    """
+
+    def __init__(
+        self,
+        scope: IPv4Scope,
+        dice: Dice,
+        *,
+        prefix: bytes = SERVICE_PREFIX,
+        direct_bubbles: bool = False,
+        peer_limit: int = PEER_LIMIT,
+        contact_limit: int = CONTACT_LIMIT,
+    ) -> None:
+        self.drops: Drops = Drops()
+        self.peers = Peers(peer_limit)
+        self._scope = scope
+        self._dice = dice
+        self._prefix = prefix
+        self._direct_bubbles = direct_bubbles
+        self._sources = BubbleSources(dice)
+        bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
+        self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
+
+    # ------------------------------------------------------------ time and life
+
+    @property
+    def deadline(self) -> float | None:
+        """When L{expire} is to be called next."""
+        deadlines = (self._traversal.deadline, self.peers.deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def start(self, now: float) -> list[Action]:
+        """Nothing to do first; every role has it."""
+        del now
+        return []
+
+    def stop(self, now: float) -> list[Action]:
+        return [*self._traversal.forget_all(now), *self.peers.forget_all()]
+
+    def resumed(self, now: float) -> list[Action]:
+        """The machine slept: mappings may be gone, so nobody is trusted."""
+        del now
+        return self.peers.forget_all()
+
+    def expire(self, now: float) -> list[Action]:
+        return [*self._traversal.expire(now), *self.peers.expire(now)]
+
+    # ------------------------------------------------------------ from the native network
+
+    def transmit(self, packet: bytes, now: float) -> list[Action]:
+        """A packet was routed into the tunnel interface (RFC 4380 5.4.1)."""
+        if not is_ipv6(packet):
+            return self._drop(Drop.MALFORMED)
+        destination = destination_of(packet)
+        if is_multicast(destination) or is_link_local(destination):
+            return self._drop(Drop.NO_TRANSIT)
+        if not is_teredo(destination, self._prefix):
+            return self._drop(Drop.NOT_TEREDO, self._traversal.refuse(packet, NO_ROUTE, now))
+        to = self.peers.egress(destination, now)
+        if to is not None:
+            return [SendDatagram(packet, to)]
+        if not (self._permits(mapped_of(destination)) and self._scope.permits(server_of(destination))):
+            return self._drop(Drop.FORBIDDEN_IPV4)
+        return self._traversal.queue(destination, packet, now)
+
+    # ------------------------------------------------------------ from Teredo clients
+
+    def passes(self, datagram: bytes, outer: Endpoint, now: float) -> bool:
+        """Whether a datagram is a plain data packet of a trusted client, to be delivered as it is.
+
+        The per-packet path: what it refuses goes to L{receive}, which decides alike.
+        """
+        return (
+            is_plain_data(datagram) and self.admits(datagram[24:40]) and self.peers.ingress(datagram[8:24], outer, now)
+        )
+
+    def receive(self, datagram: bytes, outer: Endpoint, now: float) -> list[Action]:
+        """A datagram came to the service port (RFC 4380 5.4.2)."""
+        try:
+            encapsulated = parse_encapsulation(datagram)
+        except MalformedPacket:
+            return self._drop(Drop.MALFORMED)
+        packet = encapsulated.packet
+        source = source_of(packet)
+        if encapsulated.authentication is not None or encapsulated.origin is not None:
+            return self._drop(Drop.UNEXPECTED_HEADER)
+        if not is_teredo(source, self._prefix):
+            return self._drop(Drop.NOT_TEREDO)
+        if not self._permits(outer):
+            return self._drop(Drop.FORBIDDEN_IPV4)
+        try:
+            proved = self._is_proved(packet, encapsulated.trailers, outer, now)
+        except DiscardPacket:
+            return self._drop(Drop.TRAILER_DISCARDS)
+        if not proved:
+            return self._drop(Drop.UNKNOWN_PEER)
+        return self._accept(packet, outer, now)
+
+    def _is_proved(self, packet: bytes, trailers: bytes, outer: Endpoint, now: float) -> bool:
+        """Rules (a) to (d) above."""
+        source = source_of(packet)
+        if self.peers.matches(source, outer):
+            return True
+        contact = self._traversal.get(source)
+        if mapped_of(source) == outer and (contact is not None or self.peers.get(source) is not None):
+            return True
+        if not is_bubble(packet):
+            return False
+        if self._sources.is_source_for(destination_of(packet), source, now):
+            return True
+        return contact is not None and contact.nonce is not None and nonce_in(trailers) == contact.nonce
+
+    def _accept(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
+        actions = self._traversal.trust(source_of(packet), outer, now)
+        if is_bubble(packet):
+            return actions
+        refusal = self._refusal(packet)
+        if refusal is not None:
+            return self._drop(refusal, actions)
+        return [*actions, DeliverPacket(packet)]
+
+    def _refusal(self, packet: bytes) -> Drop | None:
+        destination = destination_of(packet)
+        if not self.admits(destination):
+            return Drop.INTO_TEREDO if is_teredo(destination, self._prefix) else Drop.NOT_GLOBAL
+        return routing_refusal(packet)
+
+    def admits(self, destination: IPv6) -> bool:
+        """Clients reach the native network through us: not each other, not a link, not a group."""
+        return not is_teredo(destination, self._prefix) and is_global_ipv6(destination, self._scope)
+
+    # ------------------------------------------------------------ attempts
+
+    def _attempt(self, contact: Contact, now: float) -> list[Action]:
+        """RFC 4380 5.4.1 case 3: a bubble to the client through its server."""
+        client = contact.address
+        trailer = fresh_nonce_trailer(contact, self._dice)
+        bubble = emit_bubble(self._sources.source_for(client, now), client)
+        indirect = SendDatagram(bubble + trailer, server_endpoint(server_of(client)))
+        return [SendDatagram(bubble, mapped_of(client)), indirect] if self._direct_bubbles else [indirect]
+
+    # ------------------------------------------------------------ small things
+
+    def _permits(self, to: Endpoint) -> bool:
+        return self._scope.permits(ipv4_of(to))
+
+    def _drop(self, reason: Drop, actions: list[Action] | None = None) -> list[Action]:
+        self.drops[reason] += 1
+        return actions or []
+
+
+def _pause(client: IPv6) -> float:
+    """RFC 4380 5.2.6."""
+    del client
+    return ATTEMPT_WINDOW

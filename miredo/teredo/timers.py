@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""Deadlines, kept two ways: exact for the few that are being tried, by the second for the many that only age.
+
+Aging is lazy: reception only stamps a peer, and a peer that is found fresh when its second comes is put
+off to the second that its last reception asks for. So nothing on the per-packet path touches a timer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Agenda(Generic[Item]):
+    """Items with exact deadlines; the newest deadline of an item is the one that counts."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Item]] = []
+        self._current: dict[int, int] = {}
+        self._serial = 0
+
+    def put(self, when: float, item: Item) -> None:
+        """Call for C{item} at C{when}, and no longer at the time it was put down for before."""
+        self._serial += 1
+        self._current[id(item)] = self._serial
+        heapq.heappush(self._heap, (when, self._serial, item))
+
+    def remove(self, item: Item) -> None:
+        self._current.pop(id(item), None)
+
+    def _skip(self) -> None:
+        heap = self._heap
+        while heap and self._current.get(id(heap[0][2])) != heap[0][1]:
+            heapq.heappop(heap)
+
+    @property
+    def deadline(self) -> float | None:
+        self._skip()
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self, now: float) -> Item | None:
+        """The next item that is due, or None."""
+        self._skip()
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        _, _, item = heapq.heappop(self._heap)
+        del self._current[id(item)]
+        return item
+
+    def clear(self) -> None:
+        self._heap.clear()
+        self._current.clear()
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+
+class Wheel(Generic[Item]):
+    """Items by the second in which they are to be looked at; early by nothing, late by less than a second."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, list[Item]] = {}
+
+    def put(self, when: float, item: Item) -> None:
+        self._slots.setdefault(math.ceil(when), []).append(item)
+
+    @property
+    def deadline(self) -> float | None:
+        return float(min(self._slots)) if self._slots else None
+
+    def pop(self, now: float) -> list[Item]:
+        """All items of the earliest due second; empty when none is due."""
+        deadline = self.deadline
+        if deadline is None or deadline > now:
+            return []
+        return self._slots.pop(int(deadline))
+
+    def oldest(self) -> list[Item]:
+        """The items that will be looked at first: a shared list, to be taken from its end."""
+        while self._slots:
+            first = min(self._slots)
+            if self._slots[first]:
+                return self._slots[first]
+            del self._slots[first]
+        return []
+
+    def clear(self) -> None:
+        self._slots.clear()

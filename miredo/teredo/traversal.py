@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""Reaching a peer that is not trusted yet: attempts on a timer, and packets that wait meanwhile.
+
+The rules (RFC 4380 5.2.4, 5.2.6, 5.2.9, 5.4.1):
+
+  1. One attempt is a direct bubble, an indirect bubble, both together, or a connectivity test: what the
+     role's C{attempt} makes.
+  2. Four attempts, 2.25 s apart; the first not earlier than 2 s after the last transmission to the peer.
+     The RFC's bound is 4 in 300 s without a direct packet, at least 2 s apart; its retries hang on further
+     packets of the host, ours on a timer, so that a single packet has all four.
+  3. Packets of the host wait, first in first out. When the last attempt had no answer for 2.25 s they are
+     given up, each with an ICMPv6 error, code 3. Until the peer may be tried again, further packets for
+     it are answered so at once.
+  4. Received packets of a source that is not verified are held, few and not for long, and delivered if the
+     endpoint that they came from becomes trusted.
+  5. The least recently used contact makes room, and one bucket bounds all attempts, so that driving out
+     contacts does not get round rule 2.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from miredo.address.endpoint import Dice, Endpoint, IPv6
+from miredo.teredo.actions import Action, DeliverPacket, SendDatagram, SendError
+from miredo.teredo.buckets import TokenBucket
+from miredo.teredo.constants import (
+    ANSWER_LIMIT,
+    ANSWER_SPACING,
+    ATTEMPT_INTERVAL,
+    ATTEMPT_LIMIT,
+    ATTEMPT_SPACING,
+    ATTEMPT_WINDOW,
+    ERROR_BURST,
+    ERROR_RATE,
+)
+from miredo.teredo.drops import Drop, Drops
+from miredo.teredo.peers import Peers
+from miredo.teredo.queues import HeldPackets, PacketQueue
+from miredo.teredo.timers import Agenda
+from miredo.wire.icmpv6 import may_cause_error, unreachable_body
+from miredo.wire.ipv6 import source_of
+from miredo.wire.trailers import NonceTrailer, emit_trailer
+
+NO_ROUTE, ADDRESS_UNREACHABLE = 0, 3
+"""Codes of ICMPv6 Destination Unreachable (RFC 4443 3.1)."""
+
+PLAIN_ATTEMPT = 3
+"""The attempt whose bubble has no trailer: a strict RFC 4380 peer drops a datagram longer than its packet. Ours."""
+NONCE_LENGTH = 4
+"""Bytes (RFC 6081 4.2)."""
+
+ANSWERED_ENDPOINTS = 4096
+"""How many endpoints' answers are counted. Ours."""
+
+
+class Contact:
+    """A peer that is being tried, or was in vain; C{nonce} and C{test} are what its answer must carry."""
+
+    __slots__ = ("address", "attempts", "held", "nonce", "queue", "refused", "started", "test")
+
+    def __init__(self, address: IPv6, now: float) -> None:
+        self.address = address
+        self.started = now
+        self.attempts = 0
+        self.refused = False
+        self.nonce: bytes | None = None
+        self.test: bytes | None = None
+        self.queue = PacketQueue()
+        self.held = HeldPackets()
+
+
+class Traversal:
+    """The contacts of a client or a relay.
+
+    @param limit: how many contacts are kept at most.
+    @param attempts: bounds all attempts together.
+    @param attempt: makes one attempt at a contact.
+    @param pause: seconds from the start of a contact in vain until its peer may be tried again.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        drops: Drops,
+        limit: int,
+        attempts: TokenBucket,
+        attempt: Callable[[Contact, float], list[Action]],
+        pause: Callable[[IPv6], float],
+    ) -> None:
+        self._peers = peers
+        self._drops = drops
+        self._limit = limit
+        self._attempts = attempts
+        self._attempt = attempt
+        self._pause = pause
+        self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
+        self._contacts: OrderedDict[IPv6, Contact] = OrderedDict()
+        self._agenda: Agenda[Contact] = Agenda()
+
+    def __len__(self) -> int:
+        return len(self._contacts)
+
+    @property
+    def deadline(self) -> float | None:
+        return self._agenda.deadline
+
+    def get(self, address: IPv6) -> Contact | None:
+        return self._contacts.get(address)
+
+    # ------------------------------------------------------------ inputs
+
+    def queue(self, address: IPv6, packet: bytes, now: float) -> list[Action]:
+        """A packet of the host waits for C{address}."""
+        contact, actions = self._contact(address, now)
+        if contact.refused:
+            return [*actions, *self._give_up_packet(packet, Drop.PEER_SILENT, now)]
+        if not contact.queue.put(packet):
+            return [*actions, *self._give_up_packet(packet, Drop.QUEUE_FULL, now)]
+        return [*actions, *self._begin(contact, now)]
+
+    def hold(self, address: IPv6, packet: bytes, outer: Endpoint, until: float, now: float) -> list[Action]:
+        """A packet came from a source that is not verified; it waits until C{until} at most."""
+        contact, actions = self._contact(address, now)
+        self._drops[Drop.HELD_TOO_LONG] += contact.held.drop_older(now)
+        if contact.refused:
+            self._drops[Drop.PEER_SILENT] += 1
+            return actions
+        if not contact.held.put(packet, outer, until):
+            self._drops[Drop.HELD_TOO_MANY] += 1
+        return [*actions, *self._begin(contact, now)]
+
+    def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
+        """C{endpoint} answers for C{address}: what waited goes its way, oldest first."""
+        actions = self._peers.trust(address, endpoint, now)
+        contact = self._contacts.pop(address, None)
+        if contact is None:
+            return actions
+        self._agenda.remove(contact)
+        waiting = contact.queue.drain()
+        if waiting:
+            self._peers.seen(address, now, now)
+        actions += [SendDatagram(packet, endpoint) for packet in waiting]
+        held = len(contact.held)
+        delivered = contact.held.drain(endpoint, now)
+        self._drops[Drop.HELD_TOO_LONG] += held - len(delivered)
+        actions += [DeliverPacket(packet) for packet in delivered]
+        return actions
+
+    def refuse(self, packet: bytes, code: int, now: float) -> list[Action]:
+        """Answer a packet of the host with an ICMPv6 error, if RFC 4443 2.4(e) and (f) let us."""
+        if not may_cause_error(packet):
+            return []
+        if not self._errors.take(now):
+            self._drops[Drop.ERROR_LIMITED] += 1
+            return []
+        return [SendError(unreachable_body(code, packet), source_of(packet))]
+
+    def forget_all(self, now: float) -> list[Action]:
+        """Our own address is gone: what waited is given up."""
+        actions: list[Action] = []
+        for contact in self._contacts.values():
+            actions += self._give_up(contact, now)
+        self._contacts.clear()
+        self._agenda.clear()
+        return actions
+
+    def expire(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        while (contact := self._agenda.pop(now)) is not None:
+            if contact.refused:
+                del self._contacts[contact.address]
+            elif contact.attempts < ATTEMPT_LIMIT:
+                actions += self._try(contact, now)
+            else:
+                contact.refused = True
+                self._agenda.put(max(now, contact.started + self._pause(contact.address)), contact)
+                actions += self._give_up(contact, now)
+        return actions
+
+    # ------------------------------------------------------------ steps
+
+    def _contact(self, address: IPv6, now: float) -> tuple[Contact, list[Action]]:
+        """The contact of C{address}, and what making room for it asks for."""
+        contact = self._contacts.get(address)
+        if contact is not None:
+            self._contacts.move_to_end(address)
+            return contact, []
+        actions: list[Action] = []
+        if len(self._contacts) >= self._limit:
+            _, oldest = self._contacts.popitem(last=False)
+            self._agenda.remove(oldest)
+            actions = self._give_up(oldest, now)
+        contact = self._contacts[address] = Contact(address, now)
+        return contact, actions
+
+    def _begin(self, contact: Contact, now: float) -> list[Action]:
+        """Make the first attempt, or put it off until 2 s after the last transmission (RFC 4380 5.2.6)."""
+        if contact.attempts or contact.started != now:
+            return []
+        peer = self._peers.get(contact.address)
+        earliest = peer.last_tx + ATTEMPT_SPACING if peer is not None else now
+        if earliest > now:
+            self._agenda.put(earliest, contact)
+            return []
+        return self._try(contact, now)
+
+    def _try(self, contact: Contact, now: float) -> list[Action]:
+        contact.attempts += 1
+        self._agenda.put(now + ATTEMPT_INTERVAL, contact)
+        if not self._attempts.take(now):
+            self._drops[Drop.ATTEMPTS_EXCEEDED] += 1
+            return []
+        return self._attempt(contact, now)
+
+    def _give_up(self, contact: Contact, now: float) -> list[Action]:
+        self._drops[Drop.HELD_TOO_LONG] += contact.held.drop_older(float("inf"))
+        actions: list[Action] = []
+        for packet in contact.queue.drain():
+            actions += self._give_up_packet(packet, Drop.NO_ANSWER, now)
+        return actions
+
+    def _give_up_packet(self, packet: bytes, reason: Drop, now: float) -> list[Action]:
+        self._drops[reason] += 1
+        return self.refuse(packet, ADDRESS_UNREACHABLE, now)
+
+
+def fresh_nonce_trailer(contact: Contact, dice: Dice) -> bytes:
+    """RFC 6081 5.2.4.2: each indirect bubble carries a fresh nonce; but one goes without a trailer."""
+    if contact.attempts == PLAIN_ATTEMPT:
+        return b""
+    contact.nonce = dice(NONCE_LENGTH)
+    return emit_trailer(NonceTrailer(contact.nonce))
+
+
+class Answers:
+    """Answers to indirect bubbles, counted by the endpoint that they go to.
+
+    One each, at least 1 s apart, at most 4 in 300 s without a direct packet from there: RFC 4380 5.2.6 applied
+    to answers, with a count of their own so that both ends' attempts do not lock each other out.
+    """
+
+    def __init__(self) -> None:
+        self._given: OrderedDict[Endpoint, tuple[int, float, float]] = OrderedDict()
+
+    def allow(self, to: Endpoint, now: float) -> bool:
+        """Whether one more answer may go to C{to}; it is counted if so."""
+        count, first, last = self._given.pop(to, (0, now, -ANSWER_SPACING))
+        if now - first >= ATTEMPT_WINDOW:
+            count, first = 0, now
+        allowed = count < ANSWER_LIMIT and (count == 0 or now - last >= ANSWER_SPACING)
+        self._given[to] = (count + 1, first, now) if allowed else (count, first, last)
+        if len(self._given) > ANSWERED_ENDPOINTS:
+            self._given.popitem(last=False)
+        return allowed
+
+    def heard_directly(self, endpoint: Endpoint) -> None:
+        """A direct packet came from there, so the count begins anew."""
+        self._given.pop(endpoint, None)
+
+    def clear(self) -> None:
+        self._given.clear()
