@@ -10,9 +10,10 @@ from collections.abc import Callable
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorPluggableNameResolver
+from twisted.logger import Logger
 
 from miredo.address.endpoint import Dice, IPv4
-from miredo.config import ClientConfig, Configuration, RelayConfig, RoleConfig, ServerConfig
+from miredo.config import ClientConfig, Configuration, ProcessConfig, RelayConfig, RoleConfig, ServerConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock, IEndpoints
@@ -62,6 +63,7 @@ def assemble(
 
 def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: Observer | None = None) -> Roles:
     """The services of a configuration on the kernel's clock, sockets and devices, read by C{reactor}."""
+    _say_what_is_not_obeyed(configuration.process)
     # Twisted's own delayed calls shall not follow steps of the wall clock.
     reactor.seconds = time.monotonic  # type: ignore[attr-defined]
     descriptors = IReactorFDSet(reactor)
@@ -73,6 +75,13 @@ def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: O
         resolve=lambda name: look_up(name, resolver),
         observer=observer,
     )
+
+
+def _say_what_is_not_obeyed(process: ProcessConfig) -> None:
+    """A directive that is read and has no effect yet is said to have none."""
+    log = Logger(namespace="miredo")
+    for keyword in process.places:
+        log.warn("{where}: not obeyed by this version", where=process.where(keyword))
 
 
 def _service(config: RoleConfig, around: Surroundings) -> Service:

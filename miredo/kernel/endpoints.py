@@ -3,13 +3,11 @@
 
 import os
 import socket
-from errno import ENODEV
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from miredo.kernel.errors import refused
 from miredo.kernel.interfaces import IEndpoints, IICMPv6, INetwork, IRawIPv6, ITunnel
 from miredo.kernel.namespaces import entered
 from miredo.kernel.netlink import KernelNetwork
@@ -55,11 +53,10 @@ class KernelEndpoints:
         return KernelNetwork(self.namespace, self._reactor)
 
     def _configured(self, name: str, mtu: int) -> int:
+        with entered(self.namespace):
+            index = socket.if_nametoindex(name)
         network = KernelNetwork(self.namespace, self._reactor)
         try:
-            index = network.index_of(name)
-            if index is None:
-                raise refused(ENODEV, f"interface {name}")
             network.set_no_generated_addresses(index)
             network.set_up(index, mtu)
         finally:

@@ -27,22 +27,22 @@ _CLOCK_BOOTTIME = 7
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _checked(result: int, what: str) -> int:
+def _checked(result: int) -> int:
     if result < 0:
         errno = ctypes.get_errno()
-        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+        raise OSError(errno, os.strerror(errno))
     return result
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Call mount(2)."""
     texts = [text.encode() if text is not None else None for text in (source, target, kind, data)]
-    _checked(_libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+    _checked(_libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]))
 
 
 def unmount(target: str) -> None:
     """Take away the mount at C{target}, at once even where it is in use (umount2(2), MNT_DETACH)."""
-    _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+    _checked(_libc.umount2(target.encode(), _MNT_DETACH))
 
 
 if sys.version_info >= (3, 12):
@@ -52,11 +52,11 @@ else:
 
     def unshare(flags: int) -> None:
         """Leave shared namespaces for fresh ones (unshare(2))."""
-        _checked(_libc.unshare(flags), "unshare")
+        _checked(_libc.unshare(flags))
 
     def setns(fd: int, nstype: int = 0) -> None:
         """Enter the namespace that C{fd} refers to (setns(2)); this thread only."""
-        _checked(_libc.setns(fd, nstype), "setns")
+        _checked(_libc.setns(fd, nstype))
 
 
 if sys.version_info >= (3, 13):
@@ -81,9 +81,9 @@ else:
 
     def create_timer() -> int:
         """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
-        return _checked(_libc.timerfd_create(_CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC), "timerfd_create")
+        return _checked(_libc.timerfd_create(_CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC))
 
     def set_timer(fd: int, nanoseconds: int) -> None:
         """Let a timerfd expire once, at that absolute time; 0 disarms it."""
         expiry = _Itimerspec(_Timespec(0, 0), _Timespec(*divmod(nanoseconds, 1_000_000_000)))
-        _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(expiry), None), "timerfd_settime")
+        _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(expiry), None))

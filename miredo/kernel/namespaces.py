@@ -7,7 +7,6 @@ one thread of the process is elsewhere meanwhile. What was opened stays in the n
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL
@@ -21,6 +20,7 @@ DIRECTORY = "/run/netns"
 LOST = 70
 """The exit status of a process that cannot return to its own namespace (EX_SOFTWARE of sysexits.h)."""
 
+_STANDARD_ERROR = 2
 _OWN = "/proc/thread-self/ns/net"
 
 
@@ -94,6 +94,6 @@ def _return_to(own: int) -> Iterator[None]:
             setns(own, CLONE_NEWNET)
         except OSError as error:
             # Going on would open the next role's sockets in a namespace that is not its own.
-            sys.stderr.write(f"miredo: cannot return to the network namespace of the process: {error.strerror}\n")
-            sys.stderr.flush()
+            line = f"miredo: cannot return to the network namespace of the process: {error.strerror}\n"
+            os.write(_STANDARD_ERROR, line.encode())
             os._exit(LOST)

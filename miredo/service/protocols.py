@@ -55,6 +55,8 @@ class TeredoProtocol(DatagramProtocol):
     @ivar refused: packets that the system did not take, by what was to be done with them.
     """
 
+    noisy = False  # the roles say themselves that they have started
+
     def __init__(self, role: str, clock: IClock, observer: Observer | None = None) -> None:
         self.role = role
         self.refused: Counter[str] = Counter()

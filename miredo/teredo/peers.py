@@ -8,7 +8,7 @@ The rules (RFC 4380 5.2.3, 5.2.4, 5.4.1, 5.4.2):
   3. A packet may come in from a trusted peer if it came from that endpoint.
   4. A peer that was silent for 30 s is stale: it takes no packet, but a packet from its endpoint makes it
      fresh again. After 300 s it is forgotten.
-  5. When the table is full, the peer that was silent longest makes room.
+  5. When the table is full, the peer that was silent longest makes room; any stale one before a fresh one.
 
 C{egress} and C{ingress} are the whole per-packet path; everything else about a peer is told to the fast
 path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what it saw by L{Peers.seen}.
@@ -34,7 +34,7 @@ class Peer:
         # RFC 4380 5.2.3 case 3: as if last sent to 30 s ago, so that the first bubble is allowed.
         self.last_tx = now - PEER_VALIDITY
         self.fresh = True
-        self.check = 0.0
+        self.check = 0
 
 
 class Peers:
@@ -46,6 +46,7 @@ class Peers:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._peers: dict[IPv6, Peer] = {}
+        self._stale: dict[IPv6, Peer] = {}  # in the order in which they fell silent
         self._aging: Wheel[Peer] = Wheel()
 
     def __len__(self) -> int:
@@ -85,8 +86,10 @@ class Peers:
         peer.last_rx = now
         if peer.fresh and peer.endpoint == endpoint:
             return []
+        if not peer.fresh:
+            del self._stale[address]
+            self._look_again(peer, now + PEER_VALIDITY)
         peer.endpoint, peer.fresh = endpoint, True
-        self._look_again(peer, now + PEER_VALIDITY)
         return [PeerTrusted(address, endpoint)]
 
     def matches(self, address: IPv6, endpoint: Endpoint) -> bool:
@@ -106,6 +109,7 @@ class Peers:
         if not self._peers:
             return []
         self._peers.clear()
+        self._stale.clear()
         self._aging.clear()
         return [AllLost()]
 
@@ -130,30 +134,37 @@ class Peers:
             return
         if peer.fresh:
             peer.fresh = False
+            self._stale[peer.address] = peer
             actions.append(PeerLost(peer.address))
         if silent >= PEER_RETENTION:
-            del self._peers[peer.address]
+            self._forget(peer)
         else:
             self._look_again(peer, peer.last_rx + PEER_RETENTION)
 
     def _look_again(self, peer: Peer, when: float) -> None:
-        peer.check = when
-        self._aging.put(when, peer)
+        peer.check = self._aging.put(when, peer)
 
     def _is_current(self, peer: Peer) -> bool:
         return self._peers.get(peer.address) is peer
+
+    def _forget(self, peer: Peer) -> None:
+        del self._peers[peer.address]
+        self._stale.pop(peer.address, None)
 
     def _make_room(self) -> list[Action]:
         """The peer silent longest goes, as far as the aging order knows; 0 or 1 action."""
         if len(self._peers) < self._limit:
             return []
-        while candidates := self._aging.oldest():
-            peer = candidates.pop()
-            if not self._is_current(peer):
+        if self._stale:
+            self._forget(next(iter(self._stale.values())))
+            return []
+        while first := self._aging.take_first():
+            second, peer = first
+            if not self._is_current(peer) or second != peer.check:
                 continue
-            if peer.fresh and peer.last_rx + PEER_VALIDITY > peer.check:  # heard since it was put there
+            if peer.last_rx + PEER_VALIDITY > second:  # heard since it was put there
                 self._look_again(peer, peer.last_rx + PEER_VALIDITY)
                 continue
-            del self._peers[peer.address]
-            return [PeerLost(peer.address)] if peer.fresh else []
+            self._forget(peer)
+            return [PeerLost(peer.address)]
         return []

@@ -12,11 +12,6 @@ The rules:
   4. Hold the address as long as a packet of the server comes within the randomised refresh interval; else
      solicit again. The same mapping keeps the address, another one makes a new address with fresh random
      flag bits (RFC 5991 3.1). Three losses: the address is gone.
-
-             start               advertised
-    Resting ------> Soliciting --------------> Holding
-       ^              |   ^  3 x no answer        |
-       +--------------+   +-----------------------+  refresh interval without a packet of the server
 """
 
 from __future__ import annotations

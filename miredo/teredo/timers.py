@@ -64,8 +64,11 @@ class Wheel(Generic[Item]):
     def __init__(self) -> None:
         self._slots: dict[int, list[Item]] = {}
 
-    def put(self, when: float, item: Item) -> None:
-        self._slots.setdefault(math.ceil(when), []).append(item)
+    def put(self, when: float, item: Item) -> int:
+        """Look at C{item} in the second that C{when} ends in; gives that second."""
+        second = math.ceil(when)
+        self._slots.setdefault(second, []).append(item)
+        return second
 
     @property
     def deadline(self) -> float | None:
@@ -78,14 +81,15 @@ class Wheel(Generic[Item]):
             return []
         return self._slots.pop(int(deadline))
 
-    def oldest(self) -> list[Item]:
-        """The items that will be looked at first: a shared list, to be taken from its end."""
-        while self._slots:
-            first = min(self._slots)
-            if self._slots[first]:
-                return self._slots[first]
-            del self._slots[first]
-        return []
+    def take_first(self) -> tuple[int, Item] | None:
+        """An item of the earliest second, due or not, and that second; None when there is none."""
+        if not self._slots:
+            return None
+        second = min(self._slots)
+        item = self._slots[second].pop()
+        if not self._slots[second]:
+            del self._slots[second]
+        return second, item
 
     def clear(self) -> None:
         self._slots.clear()

@@ -58,11 +58,12 @@ ANSWERED_ENDPOINTS = 4096
 class Contact:
     """A peer that is being tried, or was in vain; C{nonce} and C{test} are what its answer must carry."""
 
-    __slots__ = ("address", "attempts", "held", "nonce", "queue", "refused", "started", "test")
+    __slots__ = ("address", "attempts", "begun", "held", "nonce", "queue", "refused", "started", "test")
 
-    def __init__(self, address: IPv6, now: float) -> None:
+    def __init__(self, address: IPv6) -> None:
         self.address = address
-        self.started = now
+        self.begun = False
+        self.started = 0.0
         self.attempts = 0
         self.refused = False
         self.nonce: bytes | None = None
@@ -77,7 +78,7 @@ class Traversal:
     @param limit: how many contacts are kept at most.
     @param attempts: bounds all attempts together.
     @param attempt: makes one attempt at a contact.
-    @param pause: seconds from the start of a contact in vain until its peer may be tried again.
+    @param pause: seconds from the first attempt in vain until its peer may be tried again.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Traversal:
         if contact.refused:
             return [*actions, *self._give_up_packet(packet, Drop.PEER_SILENT, now)]
         if not contact.queue.put(packet):
-            return [*actions, *self._give_up_packet(packet, Drop.QUEUE_FULL, now)]
+            actions += self._give_up_packet(packet, Drop.QUEUE_FULL, now)
         return [*actions, *self._begin(contact, now)]
 
     def hold(self, address: IPv6, packet: bytes, outer: Endpoint, until: float, now: float) -> list[Action]:
@@ -192,13 +193,14 @@ class Traversal:
             _, oldest = self._contacts.popitem(last=False)
             self._agenda.remove(oldest)
             actions = self._give_up(oldest, now)
-        contact = self._contacts[address] = Contact(address, now)
+        contact = self._contacts[address] = Contact(address)
         return contact, actions
 
     def _begin(self, contact: Contact, now: float) -> list[Action]:
         """Make the first attempt, or put it off until 2 s after the last transmission (RFC 4380 5.2.6)."""
-        if contact.attempts or contact.started != now:
+        if contact.begun:
             return []
+        contact.begun = True
         peer = self._peers.get(contact.address)
         earliest = peer.last_tx + ATTEMPT_SPACING if peer is not None else now
         if earliest > now:
@@ -207,6 +209,8 @@ class Traversal:
         return self._try(contact, now)
 
     def _try(self, contact: Contact, now: float) -> list[Action]:
+        if contact.attempts == 0:
+            contact.started = now
         contact.attempts += 1
         self._agenda.put(now + ATTEMPT_INTERVAL, contact)
         if not self._attempts.take(now):
@@ -242,15 +246,13 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self._given: OrderedDict[Endpoint, tuple[int, float, float]] = OrderedDict()
+        self._given: OrderedDict[Endpoint, tuple[float, ...]] = OrderedDict()
 
     def allow(self, to: Endpoint, now: float) -> bool:
         """Whether one more answer may go to C{to}; it is counted if so."""
-        count, first, last = self._given.pop(to, (0, now, -ANSWER_SPACING))
-        if now - first >= ATTEMPT_WINDOW:
-            count, first = 0, now
-        allowed = count < ANSWER_LIMIT and (count == 0 or now - last >= ANSWER_SPACING)
-        self._given[to] = (count + 1, first, now) if allowed else (count, first, last)
+        given = tuple(at for at in self._given.pop(to, ()) if now - at < ATTEMPT_WINDOW)
+        allowed = len(given) < ANSWER_LIMIT and (not given or now - given[-1] >= ANSWER_SPACING)
+        self._given[to] = (*given, now) if allowed else given
         if len(self._given) > ANSWERED_ENDPOINTS:
             self._given.popitem(last=False)
         return allowed

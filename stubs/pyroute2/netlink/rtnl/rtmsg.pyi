@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: MIT
 from pyroute2.netlink import nlmsg
 
-class rtmsg(nlmsg): ...
+rtmsg = nlmsg
