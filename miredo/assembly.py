@@ -22,13 +22,20 @@ from miredo.service.roles import TeredoClientService, TeredoRelayService, Teredo
 from miredo.service.surroundings import Observer, StartFailure, Surroundings
 
 
+class CannotStart(SystemExit, Exception):
+    """Ends the process with one line for a person.
+
+    It is an C{Exception} too, because twistd removes its pid file and answers its waiting parent for nothing else.
+    """
+
+
 class Roles(MultiService):
     """All roles of one configuration; they start together or not at all."""
 
     def privilegedStartService(self) -> None:
         """Open everything.
 
-        @raise SystemExit: a role cannot start; its text is the one line to be shown, and nothing is left open.
+        @raise CannotStart: a role cannot start, and nothing is left open.
         """
         opened: list[IService] = []
         try:
@@ -38,7 +45,7 @@ class Roles(MultiService):
         except StartFailure as failure:
             for role in reversed(opened):
                 role.stopService()
-            raise SystemExit(f"miredo: {failure}") from failure
+            raise CannotStart(f"miredo: {failure}") from failure
 
 
 def assemble(

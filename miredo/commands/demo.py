@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour, parse_behaviour
@@ -39,22 +40,30 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     """Run it; the exit status."""
-    options = parser().parse_args(words)
+    arguments = parser()
+    options = arguments.parse_args(words)
+    if options.sim and options.pcap:
+        arguments.error("--pcap records real packets, and --sim has none")
     if options.sim:
         from miredo.lab.simulated import run
 
         report = run(options.nat)
     else:
         try:
+            # Before the namespaces: /run is another one there.
+            capture = options.pcap.open("wb") if options.pcap else None
+        except OSError as error:
+            arguments.error(f"--pcap {options.pcap}: {error.strerror}")
+        try:
             enter_lab()
         except NoNamespaces as refusal:
             return _refused(refusal, options.json)
-        report = _live(options.nat, options.pcap, options.verbose)
+        report = _live(options.nat, capture, options.verbose)
     print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text())
     return 0 if report.ok else 1
 
 
-def _live(behaviour: NatBehaviour, capture: Path | None, verbose: bool) -> Report:
+def _live(behaviour: NatBehaviour, capture: BinaryIO | None, verbose: bool) -> Report:
     """On real packets; Twisted is imported only now, inside the namespaces."""
     from twisted.internet import reactor
 

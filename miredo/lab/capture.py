@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
+from typing import BinaryIO
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
@@ -22,10 +22,10 @@ BATCH = 64
 
 
 class Capture:
-    """A file, and a socket in each node."""
+    """A file, closed with the capture, and a socket in each node."""
 
-    def __init__(self, file: Path, nodes: tuple[str, ...], reactor: IReactorFDSet) -> None:
-        self._file = file.open("wb")
+    def __init__(self, file: BinaryIO, nodes: tuple[str, ...], reactor: IReactorFDSet) -> None:
+        self._file = file
         self._file.write(section_header())
         for node in nodes:
             self._file.write(interface_description(node))

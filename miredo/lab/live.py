@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorTime
@@ -27,7 +28,7 @@ from miredo.lab.capture import Capture
 from miredo.lab.ladder import Step, describe
 from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.pingsocket import PingSocket
+from miredo.lab.pingsocket import PingSocket, takes_packets_for
 from miredo.lab.plan import (
     CLIENT,
     HOST,
@@ -44,6 +45,8 @@ from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
 
+KERNEL_PATIENCE = 1.0
+"""Seconds for the kernel to make a new address usable, which takes milliseconds."""
 LOOK_INTERVAL = 0.0005
 """Seconds between looks at whether something has happened; they bound no measured time."""
 
@@ -89,7 +92,11 @@ class Demonstration:
     """
 
     def __init__(
-        self, reactor: IReactorCore, behaviour: NatBehaviour, configuration_file: Path, capture_file: Path | None = None
+        self,
+        reactor: IReactorCore,
+        behaviour: NatBehaviour,
+        configuration_file: Path,
+        capture_file: BinaryIO | None = None,
     ) -> None:
         self.report = Report(simulated=False, nat=behaviour)
         self._reactor = reactor
@@ -97,13 +104,14 @@ class Demonstration:
         self._clock: IClock = BoottimeClock(self._descriptors)
         self._configuration = load(configuration_file, strict=True)
         self._capture_file = capture_file
+        self._completed = False
         self._log = Logger(namespace="miredo")
 
     def run(self) -> Report:
         """Run the reactor until the plan is done or somebody interrupts."""
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._whole()).addErrback(self._failed))
         self._reactor.run()
-        if self.report.qualified is None and self.report.failure is None:
+        if not self._completed and self.report.failure is None:
             self.report.failure = "interrupted"
         return self.report
 
@@ -130,6 +138,7 @@ class Demonstration:
             roles.privilegedStartService()
             roles.startService()
             await self._plan(observation)
+            self._completed = True
         finally:
             if roles is not None and roles.running:
                 await maybeDeferred(roles.stopService)
@@ -146,6 +155,7 @@ class Demonstration:
             report.failure = "the client did not qualify"
             return
         report.qualified, qualified = observation.qualified[CLIENT]
+        await self._until(lambda: takes_packets_for(CLIENT, qualified.address), KERNEL_PATIENCE)
         with PingSocket(CLIENT, self._descriptors, self._clock, os.urandom) as client:
             report.first_ping = await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE)
             for _ in range(PINGS):
@@ -155,6 +165,7 @@ class Demonstration:
                 report.back_ping = await self._answer(host.ping(qualified.address), PING_PATIENCE)
             if await self._until(lambda: PEER in observation.qualified, QUALIFICATION_PATIENCE):
                 peer = observation.qualified[PEER][1]
+                await self._until(lambda: takes_packets_for(PEER, peer.address), KERNEL_PATIENCE)
                 report.peer_ping = await self._answer(client.ping(peer.address), PEER_PATIENCE)
         await self._until(lambda: CLIENT in observation.observed, QUALIFICATION_PATIENCE)
         self._describe(observation)

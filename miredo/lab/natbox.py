@@ -47,7 +47,7 @@ class NatBox:
         source, destination = _ends(packet, datagram)
         external = self.nat.outbound(source, destination, self._clock.now())
         if external is not None:
-            self._outside.write(_rewritten(packet, datagram, external, destination))
+            self._write(self._outside, _rewritten(packet, datagram, external, destination))
 
     def _from_outside(self, raw: bytes) -> None:
         opened = self._opened(raw)
@@ -57,7 +57,11 @@ class NatBox:
         source, destination = _ends(packet, datagram)
         inside = self.nat.inbound(source, destination, self._clock.now())
         if inside is not None:
-            self._inside.write(_rewritten(packet, datagram, source, inside))
+            self._write(self._inside, _rewritten(packet, datagram, source, inside))
+
+    def _write(self, device: ITunnel, packet: bytes) -> None:
+        if not device.write(packet):
+            self._dropped("refused by the kernel")
 
     def _opened(self, raw: bytes) -> tuple[IPv4Packet, UDPDatagram] | None:
         if raw[0] >> 4 != 4:

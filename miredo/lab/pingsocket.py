@@ -24,6 +24,15 @@ ECHO_HEADER = 8
 LONGEST = 2048
 
 
+def takes_packets_for(node: str, address: IPv6) -> bool:
+    """Whether packets for one of its addresses reach a node; Linux sees to that a little after it has the address.
+
+    A work queue of the kernel makes a new address local (addrconf_dad_work), and until then a packet for it is dropped.
+    """
+    with entered(node), open("/proc/thread-self/net/ipv6_route") as routes:
+        return any(line.startswith(f"{address.hex()} 80 ") for line in routes)
+
+
 @implementer(IReadDescriptor)
 class PingSocket:
     """Pings from one node; the kernel there routes, picks the source address and answers for its peers."""

@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from miredo.address.endpoint import IPv4, show_ipv4
 from miredo.address.scope import IPv4Scope
@@ -102,6 +102,11 @@ class TunnelService(RoleService[Config]):
         self._open.callback(tunnel.close)
         return tunnel
 
+    def open_port(self, config: TunnelConfig) -> None:
+        """Listen with the protocol, whose alarm is given back whatever happens."""
+        self._open.callback(self.protocol.end)
+        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+
     def watch(self, network: INetwork) -> None:
         """Notice when the addresses of the namespace change."""
         self._addresses = _own(network)
@@ -112,11 +117,6 @@ class TunnelService(RoleService[Config]):
         super().startService()
         self._log.info("{role}: Starting...", role=self.name)
         self.protocol.begin()
-
-    def stopService(self) -> Deferred[None]:
-        if self.running:
-            self.protocol.end()
-        return super().stopService()
 
     def _changed(self, network: INetwork) -> None:
         own = _own(network)
@@ -131,6 +131,8 @@ class TunnelService(RoleService[Config]):
 class TeredoClientService(TunnelService[ClientConfig]):
     """A Teredo client."""
 
+    protocol: TeredoClientProtocol
+
     def open(self, network: INetwork) -> None:
         config, around = self.config, self._surroundings
         servers = [
@@ -138,53 +140,77 @@ class TeredoClientService(TunnelService[ClientConfig]):
             for first, second in config.servers
             if isinstance(first, bytes) and isinstance(second, bytes)
         ]
-        if not servers and config.namespace is not None:
-            where = config.where("ServerAddress")
-            raise StartFailure(f"{where}: a role with a Namespace needs an IPv4 address here, names are not looked up")
+        self._has_names = len(servers) < len(config.servers)
+        if self._has_names and config.namespace is not None:
+            raise StartFailure(
+                f"{self._first_name()}: a role with a Namespace needs IPv4 addresses here, names are not looked up"
+            )
         with blaming(config, "InterfaceName"):
             icmpv6 = around.endpoints.icmpv6()
         self._open.callback(icmpv6.close)
         tunnel = self.open_tunnel(config)
-        core = Client(servers, self._scope, around.dice, refresh_interval=float(config.refresh_interval))
+        refresh_interval = float(config.refresh_interval)
+        core = Client([] if self._has_names else servers, self._scope, around.dice, refresh_interval=refresh_interval)
         address = TunnelAddress(config.title, network, tunnel, config.route_metric)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
-        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+        self.open_port(config)
         self.watch(network)
         self._again = around.clock.alarm(self._look_up)
         self._open.callback(self._again.cancel)
 
     def startService(self) -> None:
         super().startService()
-        if any(isinstance(first, str) for first, _ in self.config.servers):
+        if self._has_names:
             self._look_up()
 
     def _look_up(self) -> None:
-        """Look up the first server that is a name, until it has an address."""
-        first, second = next(pair for pair in self.config.servers if isinstance(pair[0], str))
-        found = self._surroundings.resolve(str(first))
-        found.addCallbacks(lambda addresses: self._found(addresses, second), self._not_found)
+        Deferred.fromCoroutine(self._find_servers())
 
-    def _found(self, addresses: list[IPv4], second: object) -> None:
+    async def _find_servers(self) -> None:
+        """Look up the servers that are names, until one at least has an address; then ask them in the file's order."""
+        servers, reasons = [], []
+        for index, (first, second) in enumerate(self.config.servers):
+            try:
+                primary = await self._look_up_host(first, "ServerAddress", index)
+                secondary = await self._look_up_host(second or next_ipv4(primary), "ServerAddress2")
+            except DNSLookupError as error:
+                reasons.append(error.args[0])
+            else:
+                servers.append(ServerAddresses(primary, secondary))
         if not self.running:
             return
-        usable = [address for address in addresses if self._scope.permits(address)]
-        if not usable:
-            self._retry(f"no usable IPv4 address among {', '.join(map(show_ipv4, addresses)) or 'none'}")
-            return
-        secondary = second if isinstance(second, bytes) else next_ipv4(usable[0])
-        self.protocol.core.qualification.use_servers([ServerAddresses(usable[0], secondary)])
-        self.protocol.restart()
+        after = "" if servers else f"; trying again in {RESOLVE_AGAIN:g} s"
+        for reason in reasons:
+            self._log.warn("{role}: {reason}{after}", role=self.name, reason=reason, after=after)
+        if servers:
+            self.protocol.core.qualification.use_servers(servers)
+            self.protocol.restart()
+        else:
+            self._again.arm(self._surroundings.clock.now() + RESOLVE_AGAIN)
 
-    def _not_found(self, failure: Failure) -> None:
-        if self.running:
-            self._retry(failure.getErrorMessage())
+    async def _look_up_host(self, host: IPv4 | str, keyword: str, index: int = 0) -> IPv4:
+        """The first address of a name that may be used.
 
-    def _retry(self, reason: str) -> None:
-        where = self.config.where("ServerAddress")
-        self._log.warn("{role}: {where}: {reason}; trying again", role=self.name, where=where, reason=reason)
-        self._again.arm(self._surroundings.clock.now() + RESOLVE_AGAIN)
+        @raise DNSLookupError: there is none; its argument is a line for the log.
+        """
+        if isinstance(host, bytes):
+            return host
+        try:
+            addresses = await self._surroundings.resolve(host)
+        except DNSLookupError as error:
+            raise DNSLookupError(f"{self.config.where(keyword, index)}: {str(error).rstrip('.')}") from error
+        for address in addresses:
+            if self._scope.permits(address):
+                return address
+        found = ", ".join(map(show_ipv4, addresses))
+        raise DNSLookupError(f"{self.config.where(keyword, index)}: no IPv4 address that may be used among {found}")
 
-    protocol: TeredoClientProtocol
+    def _first_name(self) -> str:
+        """Where the first server stands that is a name."""
+        for index, (first, _) in enumerate(self.config.servers):
+            if isinstance(first, str):
+                return self.config.where("ServerAddress", index)
+        return self.config.where("ServerAddress2")
 
 
 class TeredoRelayService(TunnelService[RelayConfig]):
@@ -202,7 +228,7 @@ class TeredoRelayService(TunnelService[RelayConfig]):
             network.add_route(config.prefix + bytes(12), 32, tunnel.index)
         core = Relay(self._scope, around.dice, prefix=config.prefix, direct_bubbles=config.direct_bubbles)
         self.protocol = TeredoRelayProtocol(config.title, core, around.clock, tunnel, icmpv6, around.observer)
-        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+        self.open_port(config)
         self.watch(network)
 
     def startService(self) -> None:

@@ -46,7 +46,7 @@ Observer = Callable[[Sent | Took | Did], None]
 """Is told what a role does, as it does it; times in seconds of the role's clock."""
 
 Resolver = Callable[[str], Deferred[list[IPv4]]]
-"""Looks up the IPv4 addresses of a host name."""
+"""Looks up the IPv4 addresses of a host name; fails with C{DNSLookupError}."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,5 @@ def blaming(config: RoleConfig, keyword: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StartFailure(f"{config.where(keyword)}: {error.strerror or error}") from error
+        named = f"{error.filename}: " if error.filename else ""
+        raise StartFailure(f"{config.where(keyword)}: {named}{error.strerror or error}") from error

@@ -78,11 +78,11 @@ class Client:
         contact_limit: int = CONTACT_LIMIT,
     ) -> None:
         self.drops: Drops = Drops()
-        self.peers = Peers(peer_limit)
+        self._answers = Answers()
+        self.peers = Peers(peer_limit, self._answers.heard_directly)
         self.qualification = Qualification(servers, dice, refresh_interval)
         self._scope = scope
         self._dice = dice
-        self._answers = Answers()
         bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
         self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
 
@@ -158,10 +158,13 @@ class Client:
         """A datagram came to the service port (RFC 4380 5.2.3)."""
         try:
             encapsulated = parse_encapsulation(datagram)
+            nonce = nonce_in(encapsulated.trailers)
+        except DiscardPacket:
+            return self._drop(Drop.TRAILER_DISCARDS)
         except MalformedPacket:
             return self._drop(Drop.MALFORMED)
         if self.qualification.is_server(outer):
-            return self._receive_from_server(encapsulated, outer, now)
+            return self._receive_from_server(encapsulated, nonce, outer, now)
         held = self.qualification.held
         if held is None:
             return self._drop(Drop.NOT_QUALIFIED)
@@ -170,7 +173,7 @@ class Client:
         refusal = self._refusal(encapsulated.packet, outer, held)
         if refusal is not None:
             return self._drop(refusal)
-        return self._receive_from_peer(encapsulated, outer, now)
+        return self._receive_from_peer(encapsulated.packet, nonce, outer, now)
 
     def _refusal(self, packet: bytes, outer: Endpoint, held: Address) -> Drop | None:
         """Why a packet from elsewhere than the server is dropped whoever its source is."""
@@ -185,7 +188,9 @@ class Client:
             return Drop.FORBIDDEN_IPV4
         return None if is_bubble(packet) else routing_refusal(packet)
 
-    def _receive_from_server(self, encapsulated: Encapsulated, outer: Endpoint, now: float) -> list[Action]:
+    def _receive_from_server(
+        self, encapsulated: Encapsulated, nonce: bytes | None, outer: Endpoint, now: float
+    ) -> list[Action]:
         packet = encapsulated.packet
         if destination_of(packet) == CLIENT_LINK_LOCAL:
             answer = self.qualification.advertised(encapsulated, outer, now)
@@ -199,12 +204,13 @@ class Client:
             return self._drop(Drop.WRONG_DESTINATION)
         self.qualification.heard(now)
         if is_bubble(packet):
-            return self._answer(encapsulated, held.address, now)
-        if self.peers.matches(source_of(packet), outer):  # a server that is a relay too (RFC 4380 5.4.3)
-            return self._accept(packet, outer, now)
-        return self._receive_from_stranger(packet, outer, now)
+            return self._answer(encapsulated, nonce, held.address, now)
+        refusal = routing_refusal(packet)
+        if refusal is not None:
+            return self._drop(refusal)
+        return self._receive_from_native(packet, outer, now)
 
-    def _answer(self, encapsulated: Encapsulated, own: IPv6, now: float) -> list[Action]:
+    def _answer(self, encapsulated: Encapsulated, nonce: bytes | None, own: IPv6, now: float) -> list[Action]:
         """An indirect bubble: open our NAT towards its sender with one direct bubble (RFC 4380 5.2.3)."""
         source = source_of(encapsulated.packet)
         to = mapped_of(source) if is_teredo(source) else encapsulated.origin
@@ -212,50 +218,40 @@ class Client:
             return self._drop(Drop.UNEXPECTED_HEADER)
         if not self._permits(to):
             return self._drop(Drop.FORBIDDEN_IPV4)
-        try:
-            nonce = nonce_in(encapsulated.trailers)
-        except DiscardPacket:
-            return self._drop(Drop.TRAILER_DISCARDS)
         if not self._answers.allow(to, now):
             return self._drop(Drop.ANSWERS_EXCEEDED)
         # RFC 6081 5.2.4.3: the nonce comes back so that the peer knows us by it whatever our NAT maps.
         trailer = emit_trailer(NonceTrailer(nonce)) if nonce is not None else b""
         return [SendDatagram(emit_bubble(own, source) + trailer, to)]
 
-    def _receive_from_peer(self, encapsulated: Encapsulated, outer: Endpoint, now: float) -> list[Action]:
-        packet = encapsulated.packet
+    def _receive_from_peer(self, packet: bytes, nonce: bytes | None, outer: Endpoint, now: float) -> list[Action]:
         source = source_of(packet)
-        if self.peers.matches(source, outer) or (is_teredo(source) and mapped_of(source) == outer):
-            return self._accept(packet, outer, now)
         if not is_teredo(source):
-            return self._receive_from_stranger(packet, outer, now)
+            return self._receive_from_native(packet, outer, now)
+        if self.peers.matches(source, outer) or mapped_of(source) == outer:
+            return self._accept(packet, outer, now)
         contact = self._traversal.get(source)
         if contact is None or contact.nonce is None:
             return self._drop(Drop.MAPPING_MISMATCH)
         if not is_bubble(packet):
             # The bubble that proves this endpoint may be right behind.
             return self._traversal.hold(source, packet, outer, now + HELD_AGE, now)
-        try:
-            nonce = nonce_in(encapsulated.trailers)
-        except DiscardPacket:
-            return self._drop(Drop.TRAILER_DISCARDS)
         if nonce != contact.nonce:
             return self._drop(Drop.MAPPING_MISMATCH)
         return self._accept(packet, outer, now)
 
-    def _receive_from_stranger(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
-        """A native source that is not proved: the answer to our connectivity test, or a reason to make one."""
+    def _receive_from_native(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
+        """From a relay, which may be our server (RFC 4380 5.4.3): the answer to our test, or a reason to make one."""
         source = source_of(packet)
         if is_teredo(source) or is_link_local(source) or is_multicast(source):
             return self._drop(Drop.NO_TRANSIT)
         contact = self._traversal.get(source)
         if contact is not None and contact.test is not None and _echoed(packet) == contact.test:
             return self._trust(source, outer, now)  # the reply itself is not for the host, which never asked
+        if self.peers.matches(source, outer):
+            return self._accept(packet, outer, now)
         if is_bubble(packet):
             return self._drop(Drop.UNKNOWN_PEER)
-        refusal = routing_refusal(packet)
-        if refusal is not None:
-            return self._drop(refusal)
         return self._traversal.hold(source, packet, outer, now + PATIENCE, now)
 
     def _accept(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:

@@ -58,6 +58,8 @@ KEY_EPOCH = 300.0
 
 TUNNEL_MTU = 1280
 """Bytes (RFC 4380 5.1.2)."""
+LARGEST_MTU = 65507
+"""Bytes: the longest payload of a UDP datagram over IPv4 (RFC 768, RFC 791)."""
 SERVER_ICMPV6_LIMIT = 88
 """Bytes of ICMPv6 that a server forwards. Ours is C miredo's and Microsoft's limit."""
 FOREIGN_PORT_BUBBLE_LIMIT = 128

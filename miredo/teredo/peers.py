@@ -16,6 +16,8 @@ path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from miredo.address.endpoint import Endpoint, IPv6
 from miredo.teredo.actions import Action, AllLost, PeerLost, PeerTrusted
 from miredo.teredo.constants import PEER_RETENTION, PEER_VALIDITY
@@ -41,10 +43,12 @@ class Peers:
     """The trusted peers of a client or a relay.
 
     @param limit: how many peers are kept at most.
+    @param heard: is told, at least every 30 s, of endpoints that data came from without a word to the core.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, heard: Callable[[Endpoint], None] = lambda endpoint: None) -> None:
         self._limit = limit
+        self._heard = heard
         self._peers: dict[IPv6, Peer] = {}
         self._stale: dict[IPv6, Peer] = {}  # in the order in which they fell silent
         self._aging: Wheel[Peer] = Wheel()
@@ -130,6 +134,7 @@ class Peers:
     def _age(self, peer: Peer, now: float, actions: list[Action]) -> None:
         silent = now - peer.last_rx
         if silent < PEER_VALIDITY:
+            self._heard(peer.endpoint)
             self._look_again(peer, peer.last_rx + PEER_VALIDITY)
             return
         if peer.fresh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from miredo.teredo.drops import Drop
 from miredo.wire.ipv6 import (
+    AUTHENTICATION_HEADER,
     DESTINATION_OPTIONS,
     FRAGMENT,
     HEADER_LENGTH,
@@ -16,7 +17,7 @@ from miredo.wire.ipv6 import (
 )
 from miredo.wire.reader import MalformedPacket
 
-_LOOKED_AT = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS, NO_NEXT_HEADER})
+_LOOKED_AT = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION_HEADER, DESTINATION_OPTIONS, NO_NEXT_HEADER})
 
 
 def is_plain_data(datagram: bytes) -> bool:

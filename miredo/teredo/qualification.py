@@ -32,6 +32,7 @@ from miredo.address.teredo import (
 from miredo.teredo.actions import Action, Mapping, NatObserved, Qualified, SendDatagram, ServerSilent, Unqualified
 from miredo.teredo.buckets import uniform
 from miredo.teredo.constants import (
+    LARGEST_MTU,
     REFRESH_HIGH,
     REFRESH_LOW,
     REST_HIGH,
@@ -132,6 +133,7 @@ class Qualification:
         self._refresh_interval = refresh_interval
         self.state: State = Idle()
         self._probe: SecondaryProbe | None = None
+        self._observed = False
 
     # ------------------------------------------------------------ what others ask
 
@@ -164,17 +166,11 @@ class Qualification:
     # ------------------------------------------------------------ inputs
 
     def start(self, now: float) -> list[Action]:
-        """Solicit at once: at start, and when link, address or route changed or the machine resumed."""
+        """Begin a round: at start, and when link, address or route changed or the machine resumed."""
         self._probe = None
         if not self._servers:
             return []
-        match self.state:
-            case Soliciting(held=None):
-                return []
-            case Resting(since=since):
-                return self._solicit(now, tries=1, held=None, since=since, pause=0.0)
-            case _:
-                return self._solicit(now, tries=1, held=self.held, since=now, pause=0.0)
+        return self._solicit(now, tries=1, held=self.held, since=now, pause=0.0)
 
     def use_servers(self, servers: Sequence[Server]) -> None:
         """Solicit these from the next L{start} on, if none were known before."""
@@ -271,20 +267,22 @@ class Qualification:
         (prefix,) = advertisement.prefixes
         if prefix.length != 64 or prefix.prefix[:8] != SERVICE_PREFIX + self.server.primary:
             return None
-        return advertisement.mtu if advertisement.mtu and advertisement.mtu >= TUNNEL_MTU else TUNNEL_MTU
+        mtu = advertisement.mtu or TUNNEL_MTU
+        return mtu if TUNNEL_MTU <= mtu <= LARGEST_MTU else TUNNEL_MTU
 
     def _qualify(self, asked: Soliciting, mapped: Endpoint, mtu: int, now: float) -> list[Action]:
         until = now + self._interval()
         held = asked.held
         if held is not None and held.mapped == mapped and held.mtu == mtu:
             self.state = Holding(held, until)
-            return []
+            return [] if self._observed or self._probe else [self._ask_secondary(1, now)]
         # RFC 5991 3.1: the random bits are drawn anew when the mapping changes, and kept while it does not.
         if held is not None and held.mapped == mapped:
             address = held.address
         else:
             address = compose(self.server.primary, mapped, random_flags(self._dice))
         self.state = Holding(Address(address, mapped, mtu), until)
+        self._observed = False
         probe = self._ask_secondary(1, now)
         return [Qualified(address, mtu, mapped, server_endpoint(self.server.primary)), probe]
 
@@ -293,6 +291,7 @@ class Qualification:
         held = self.held
         if held is None:
             return []
+        self._observed = True
         same = for_secondary == held.mapped
         mapping = Mapping.ENDPOINT_INDEPENDENT if same else Mapping.DESTINATION_DEPENDENT
         return [NatObserved(mapping, held.mapped, for_secondary)]
@@ -311,7 +310,7 @@ class Qualification:
         held = self.held
         if probe.tries < SOLICITATIONS and held is not None:
             return [self._ask_secondary(probe.tries + 1, now)]
-        self._probe = None
+        self._probe, self._observed = None, True
         return [NatObserved(Mapping.UNKNOWN, held.mapped, None)] if held is not None else []
 
     def _give_up(self, asked: Soliciting, now: float) -> list[Action]:

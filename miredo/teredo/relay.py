@@ -125,6 +125,9 @@ class Relay:
         """A datagram came to the service port (RFC 4380 5.4.2)."""
         try:
             encapsulated = parse_encapsulation(datagram)
+            nonce = nonce_in(encapsulated.trailers)
+        except DiscardPacket:
+            return self._drop(Drop.TRAILER_DISCARDS)
         except MalformedPacket:
             return self._drop(Drop.MALFORMED)
         packet = encapsulated.packet
@@ -135,15 +138,11 @@ class Relay:
             return self._drop(Drop.NOT_TEREDO)
         if not self._permits(outer):
             return self._drop(Drop.FORBIDDEN_IPV4)
-        try:
-            proved = self._is_proved(packet, encapsulated.trailers, outer, now)
-        except DiscardPacket:
-            return self._drop(Drop.TRAILER_DISCARDS)
-        if not proved:
+        if not self._is_proved(packet, nonce, outer, now):
             return self._drop(Drop.UNKNOWN_PEER)
         return self._accept(packet, outer, now)
 
-    def _is_proved(self, packet: bytes, trailers: bytes, outer: Endpoint, now: float) -> bool:
+    def _is_proved(self, packet: bytes, nonce: bytes | None, outer: Endpoint, now: float) -> bool:
         """Rules (a) to (d) above."""
         source = source_of(packet)
         if self.peers.matches(source, outer):
@@ -155,7 +154,7 @@ class Relay:
             return False
         if self._sources.is_source_for(destination_of(packet), source, now):
             return True
-        return contact is not None and contact.nonce is not None and nonce_in(trailers) == contact.nonce
+        return contact is not None and contact.nonce is not None and nonce == contact.nonce
 
     def _accept(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:
         actions = self._traversal.trust(source_of(packet), outer, now)

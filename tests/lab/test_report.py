@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""What a run tells: the same on a page and as JSON, and nothing that was not seen."""
+
+import json
+
+import pytest
+
+from miredo.lab.ladder import Step
+from miredo.lab.nat import BEHAVIOURS, NatBehaviour
+from miredo.lab.plan import PINGS, USUAL_NAT
+from miredo.lab.report import LONGEST_LADDER, Report
+from miredo.lab.simulated import run
+from miredo.teredo.actions import Mapping
+
+STEPS = [Step(0.0, "client-a", "server", "Router Solicitation"), Step(0.0, "client-b", "client-b-nat", "private")]
+
+
+def good() -> Report:
+    """A run in which everything went well."""
+    return Report(
+        simulated=False,
+        nat=USUAL_NAT,
+        nodes={"server": ["192.0.2.1"], "client-a": ["198.51.100.1", "2001:0:c000:201::"]},
+        mapping=Mapping.ENDPOINT_INDEPENDENT,
+        mapped="198.51.100.1:40000",
+        qualified=0.005,
+        first_ping=0.0123456789,
+        rtts=[0.001, 0.002, 0.006],
+        back_ping=0.0005,
+        peer_ping=None,
+        steps=list(STEPS),
+    )
+
+
+def test_a_run_with_every_ping_answered_is_good() -> None:
+    assert good().ok
+
+
+def test_a_run_is_not_good_without_its_parts() -> None:
+    for part, value in (("qualified", None), ("first_ping", None), ("rtts", [0.001, None]), ("failure", "interrupted")):
+        report = good()
+        setattr(report, part, value)
+        assert not report.ok, part
+
+
+def test_a_ping_between_clients_need_not_be_answered() -> None:
+    report = good()
+    report.peer_ping = report.back_ping = None
+    assert report.ok
+
+
+def test_the_keys_of_the_json_are_public() -> None:
+    told = good().as_json()
+    assert told == {
+        "ok": True,
+        "failure": None,
+        "simulated": False,
+        "qualified_s": 0.005,
+        "first_ping_s": 0.012346,
+        "rtt_ms": {"min": 1.0, "mean": 3.0, "max": 6.0},
+        "pings": {"sent": 3, "answered": 3},
+        "host_to_client_s": 0.0005,
+        "client_to_client_s": None,
+        "nat": {
+            "mapping": "endpoint-independent",
+            "filtering": "not measured",
+            "mapped": "198.51.100.1:40000",
+            "is": "endpoint-independent/address-and-port-dependent",
+        },
+        "nodes": {"server": ["192.0.2.1"], "client-a": ["198.51.100.1", "2001:0:c000:201::"]},
+        "ladder": told["ladder"],
+    }
+    assert isinstance(told["ladder"], list)
+    assert len(told["ladder"]) == 2
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_a_run_that_never_qualified_is_json_too() -> None:
+    told = Report(simulated=True, nat=USUAL_NAT, failure="the client did not qualify").as_json()
+    assert (told["ok"], told["qualified_s"], told["rtt_ms"]) == (False, None, None)
+    assert told["pings"] == {"sent": 0, "answered": 0}
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_the_page_has_the_summary() -> None:
+    page = good().as_text()
+    assert page.startswith("A Teredo Internet on real packets\n")
+    assert page.endswith("\nOK")
+    for line in (
+        "  client-a  198.51.100.1, 2001:0:c000:201::",
+        "what the client learned of it      mapping endpoint-independent; filtering not measured",
+        "qualified                          5.0 ms after start",
+        "first ping to the native host      12.3 ms",
+        "3 more pings, min / mean / max     1.0 ms / 3.0 ms / 6.0 ms (3 answered)",
+        "ping client-a to client-b, direct  no answer",
+        "Router Solicitation",
+    ):
+        assert line in page
+
+
+def test_the_drawing_is_of_the_nodes_that_it_has_room_for() -> None:
+    assert "private" not in good().as_text()
+
+
+def test_the_drawing_ends_somewhere() -> None:
+    report = good()
+    report.steps = [Step(float(number), "client-a", "server", f"step {number}.") for number in range(50)]
+    page = report.as_text()
+    assert f"step {LONGEST_LADDER - 1}." in page
+    assert f"step {LONGEST_LADDER}." not in page
+
+
+def test_a_failure_is_the_last_line_of_the_page() -> None:
+    report = good()
+    report.failure = "interrupted"
+    assert report.as_text().endswith("\nFAILED: interrupted")
+    lost = good()
+    lost.rtts = [None]
+    assert lost.as_text().endswith("\nFAILED: the native host did not answer every ping")
+    assert "none (0 answered)" in lost.as_text()
+
+
+def test_a_page_of_nothing_can_be_drawn() -> None:
+    page = Report(simulated=True, nat=USUAL_NAT, failure="no packets").as_text()
+    assert page.startswith("A Teredo Internet in memory\n")
+    assert page.endswith("FAILED: no packets")
+
+
+# ---------------------------------------------------------------- in memory
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
+def test_in_memory_every_kind_of_nat_qualifies_and_pings(behaviour: NatBehaviour) -> None:
+    report = run(behaviour)
+    assert report.ok, report.as_text()
+    assert report.simulated
+    assert report.first_ping is not None
+    assert report.first_ping < 0.2  # five ways of 20 ms: no packet was lost, and no timer rang
+    assert len(report.rtts) == PINGS
+    assert report.back_ping is not None
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
+def test_in_memory_a_mapping_is_told_as_far_as_two_addresses_can_tell(behaviour: NatBehaviour) -> None:
+    independent = behaviour.mapping.value == "endpoint-independent"
+    told = Mapping.ENDPOINT_INDEPENDENT if independent else Mapping.DESTINATION_DEPENDENT
+    assert run(behaviour).mapping is told
+
+
+def test_a_run_in_memory_is_the_same_each_time() -> None:
+    assert run(USUAL_NAT, seed=7) == run(USUAL_NAT, seed=7)
+    assert run(USUAL_NAT, seed=7) != run(USUAL_NAT, seed=8)

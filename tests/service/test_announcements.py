@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""A client's address on its tunnel: configured whole or not at all, the old one taken away before the new one comes."""
+
+from zope.interface.verify import verifyObject
+
+from miredo.address.endpoint import parse_endpoint, parse_ipv4, parse_ipv6
+from miredo.address.teredo import CLIENT_LINK_LOCAL
+from miredo.kernel.memory import MemoryClock, MemoryInternet
+from miredo.service.announcements import IAnnouncements, TunnelAddress
+from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
+from tests.service.internet import RecordingEndpoints, logging
+
+ONE = parse_ipv6("2001:0:c000:201:0:1111:39cc:9bfe")
+OTHER = parse_ipv6("2001:0:c000:201:0:2222:39cc:9bfe")
+MAPPED, SERVER = parse_endpoint("198.51.100.1:40000"), parse_endpoint("192.0.2.1:3544")
+ROUTE = (bytes(16), 0, 1029)
+
+
+def qualified(address: bytes, mtu: int = 1280) -> Qualified:
+    return Qualified(address, mtu, MAPPED, SERVER)
+
+
+def tunnel_address() -> tuple[RecordingEndpoints, TunnelAddress]:
+    endpoints = RecordingEndpoints(MemoryInternet(MemoryClock()), [(parse_ipv4("198.51.100.1"), 24)], None)
+    tunnel = endpoints.open_tunnel("teredo", 1280)
+    return endpoints, TunnelAddress("client", endpoints.network(), tunnel, 1029)
+
+
+def configured(endpoints: RecordingEndpoints) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int, int]]]:
+    network = endpoints.network()
+    return network.addresses(endpoints.tunnel.index), network.routes(endpoints.tunnel.index)
+
+
+def test_announcements_keep_their_interface() -> None:
+    assert verifyObject(IAnnouncements, tunnel_address()[1])
+
+
+def test_an_address_brings_the_default_route() -> None:
+    endpoints, address = tunnel_address()
+    address.qualified(qualified(ONE))
+    assert configured(endpoints) == ([(CLIENT_LINK_LOCAL, 64), (ONE, 32)], [ROUTE])
+
+
+def test_a_second_address_replaces_the_first() -> None:
+    endpoints, address = tunnel_address()
+    address.qualified(qualified(ONE))
+    address.qualified(qualified(OTHER, mtu=1400))
+    assert configured(endpoints) == ([(CLIENT_LINK_LOCAL, 64), (OTHER, 32)], [ROUTE])
+    assert endpoints.stack.links["teredo"].mtu == 1400
+    assert endpoints.changes.index(f"delete address {ONE.hex()}") < endpoints.changes.index(
+        f"add address {OTHER.hex()}"
+    )
+
+
+def test_a_lost_address_takes_everything_with_it() -> None:
+    endpoints, address = tunnel_address()
+    address.qualified(qualified(ONE))
+    address.unqualified(Unqualified(ONE, "stopped"))
+    assert configured(endpoints) == ([], [])
+    address.unqualified(Unqualified(ONE, "stopped"))
+    assert len(endpoints.changes) == 6
+
+
+def test_a_refused_address_is_one_line_in_the_log() -> None:
+    endpoints, address = tunnel_address()
+    endpoints.refuses.append(f"add address {ONE.hex()}")
+    with logging() as logged:
+        address.qualified(qualified(ONE))
+    assert logged.lines == [("error", "client: cannot configure teredo: add address: Operation not permitted")]
+    assert logged.failures == 0
+    assert configured(endpoints) == ([], [])
+
+
+def test_a_refused_route_takes_the_addresses_back() -> None:
+    endpoints, address = tunnel_address()
+    endpoints.refuses.append("add route")
+    with logging() as logged:
+        address.qualified(qualified(ONE))
+    assert logged.lines == [("error", "client: cannot configure teredo: add route: Operation not permitted")]
+    assert configured(endpoints) == ([], [])
+
+
+def test_after_a_refusal_the_next_address_is_configured() -> None:
+    endpoints, address = tunnel_address()
+    endpoints.refuses.append("add route")
+    address.qualified(qualified(ONE))
+    endpoints.refuses.clear()
+    address.qualified(qualified(OTHER))
+    assert configured(endpoints) == ([(CLIENT_LINK_LOCAL, 64), (OTHER, 32)], [ROUTE])
+
+
+def test_what_somebody_else_removed_does_no_harm() -> None:
+    endpoints, address = tunnel_address()
+    address.qualified(qualified(ONE))
+    endpoints.network().delete_address(endpoints.tunnel.index, ONE, 32)
+    endpoints.network().delete_route(bytes(16), 0, endpoints.tunnel.index)
+    with logging() as logged:
+        address.unqualified(Unqualified(ONE, "stopped"))
+    assert configured(endpoints) == ([], [])
+    assert [level for level, _ in logged.lines] == ["debug", "debug", "info"]
+
+
+def test_a_tunnel_that_is_gone_does_no_harm() -> None:
+    endpoints, address = tunnel_address()
+    address.qualified(qualified(ONE))
+    endpoints.stack.delete_link("teredo")
+    with logging() as logged:
+        address.unqualified(Unqualified(ONE, "stopped"))
+        address.qualified(qualified(ONE))
+    assert logged.at("error") == [
+        f"client: cannot configure teredo: interface {endpoints.tunnel.index}: No such device"
+    ]
+    assert logged.failures == 0
+
+
+def test_what_is_known_of_the_nat_is_logged() -> None:
+    _, address = tunnel_address()
+    with logging() as logged:
+        address.nat_observed(NatObserved(Mapping.DESTINATION_DEPENDENT, MAPPED, SERVER))
+        address.nat_observed(NatObserved(Mapping.UNKNOWN, MAPPED, None))
+        address.server_silent(ServerSilent(SERVER))
+    assert logged.lines == [
+        (
+            "info",
+            "client: NAT mapping: destination-dependent; mapped address: 198.51.100.1:40000, "
+            "asked through both addresses of the server",
+        ),
+        ("info", "client: NAT mapping: unknown; mapped address: 198.51.100.1:40000"),
+        ("warn", "client: No reply from Teredo server (192.0.2.1:3544)"),
+    ]

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""Every reason to drop a packet is met by some packet, which raises that counter by one and no other."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from miredo.address.scope import IPv4Scope
+from miredo.address.teredo import ALL_ROUTERS, CLIENT_LINK_LOCAL, compose
+from miredo.teredo.actions import PRIMARY
+from miredo.teredo.client import Client
+from miredo.teredo.constants import ERROR_BURST, HELD_PACKETS, QUEUE_PACKETS
+from miredo.teredo.drops import Drop
+from miredo.teredo.relay import Relay
+from miredo.teredo.server import Server
+from miredo.wire.bubble import emit_bubble
+from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
+from tests.teredo.cores import (
+    ELSEWHERE,
+    NATIVE,
+    OTHER_SERVER,
+    PEER,
+    PEER_MAPPED,
+    PRIMARY_ENDPOINT,
+    RELAY,
+    SERVER,
+    advertisement,
+    client_core,
+    data,
+    dropped,
+    indirect,
+    qualified_client,
+    relay_core,
+    routed,
+    sent,
+    solicitation_nonce,
+)
+from tests.wire.vectors import CLIENT_A, MAPPED_A
+
+Core = Client | Relay | Server
+Case = tuple[Core, Callable[[], object]]
+"""A core, and what makes it drop one packet."""
+
+PRIVATE = bytes([10, 0, 0, 1, 0x20, 0x00])
+
+
+def received(datagram: Callable[[bytes], bytes], outer: bytes = PEER_MAPPED) -> Callable[[], Case]:
+    """A qualified client receives what is made for its address."""
+
+    def case() -> Case:
+        client = qualified_client()
+        return client.core, lambda: client.core.receive(datagram(client.address), outer, 1.0)
+
+    return case
+
+
+def transmitted(packet: Callable[[bytes], bytes]) -> Callable[[], Case]:
+    """The host of a qualified client sends what is made for its address."""
+
+    def case() -> Case:
+        client = qualified_client()
+        return client.core, lambda: client.core.transmit(packet(client.address), 1.0)
+
+    return case
+
+
+def served(datagram: bytes) -> Callable[[], Case]:
+    """A server receives it from client A."""
+
+    def case() -> Case:
+        server = Server(SERVER, IPv4Scope())
+        return server, lambda: server.receive(datagram, MAPPED_A, PRIMARY)
+
+    return case
+
+
+def queue_full() -> Case:
+    client = qualified_client()
+    for _ in range(QUEUE_PACKETS):
+        client.core.transmit(data(client.address, NATIVE), 1.0)
+    return client.core, lambda: client.core.transmit(data(client.address, NATIVE), 1.0)
+
+
+def no_answer() -> Case:
+    client = qualified_client()
+    client.core.transmit(data(client.address, NATIVE), 1.0)
+    client.expire_until(9.9)
+    return client.core, lambda: client.expire_until(10.0)
+
+
+def peer_silent() -> Case:
+    client = qualified_client()
+    client.core.transmit(data(client.address, NATIVE), 1.0)
+    client.expire_until(10.0)
+    return client.core, lambda: client.core.transmit(data(client.address, NATIVE), 11.0)
+
+
+def held_too_long() -> Case:
+    client = qualified_client()
+    client.core.receive(data(NATIVE, client.address), RELAY, 1.0)
+    return client.core, lambda: client.expire_until(10.0)
+
+
+def held_too_many() -> Case:
+    client = qualified_client()
+    for _ in range(HELD_PACKETS):
+        client.core.receive(data(NATIVE, client.address), RELAY, 1.0)
+    return client.core, lambda: client.core.receive(data(NATIVE, client.address), RELAY, 1.0)
+
+
+def attempts_exceeded() -> Case:
+    client = qualified_client()
+    number = 0
+    while sent(client.core.transmit(data(client.address, NATIVE[:12] + number.to_bytes(4, "big")), 1.0)):
+        number += 1
+    client.core.drops.clear()
+    return client.core, lambda: client.core.transmit(data(client.address, PEER), 1.0)
+
+
+def answers_exceeded() -> Case:
+    client = qualified_client()
+    through = indirect(PEER, client.address, PEER_MAPPED)
+    client.core.receive(through, PRIMARY_ENDPOINT, 1.0)
+    return client.core, lambda: client.core.receive(through, PRIMARY_ENDPOINT, 1.5)
+
+
+def error_limited() -> Case:
+    """A limit on errors and not on packets: the packet itself has a reason of its own, here for once left out."""
+    client = client_core()
+    for _ in range(int(ERROR_BURST)):
+        client.transmit(data(PEER, NATIVE), 1.0)
+    client.drops.clear()
+
+    def act() -> None:
+        client.transmit(data(PEER, NATIVE), 1.0)
+        assert client.drops.pop(Drop.NOT_QUALIFIED) == 1
+
+    return client, act
+
+
+def not_qualified() -> Case:
+    client = client_core()
+    return client, lambda: client.receive(emit_bubble(PEER, PEER), PEER_MAPPED, 1.0)
+
+
+def wrong_nonce() -> Case:
+    client = client_core()
+    client.start(0.0)
+    return client, lambda: client.receive(advertisement(bytes(8)), PRIMARY_ENDPOINT, 1.0)
+
+
+def bad_advertisement() -> Case:
+    client = client_core()
+    ((solicitation, _),) = sent(client.start(0.0))
+    datagram = advertisement(solicitation_nonce(solicitation), hop_limit=1)
+    return client, lambda: client.receive(datagram, PRIMARY_ENDPOINT, 1.0)
+
+
+def not_teredo() -> Case:
+    relay = relay_core()
+    return relay, lambda: relay.transmit(data(NATIVE, NATIVE), 1.0)
+
+
+def into_teredo() -> Case:
+    relay = relay_core()
+    relay.transmit(data(NATIVE, PEER), 1.0)
+    other = compose(OTHER_SERVER.primary, ELSEWHERE, 0)
+    return relay, lambda: relay.receive(data(PEER, other), PEER_MAPPED, 1.1)
+
+
+CASES: dict[Drop, Callable[[], Case]] = {
+    Drop.MALFORMED: received(lambda own: emit_bubble(PEER, own)[:-1]),
+    Drop.TRAILER_DISCARDS: received(lambda own: emit_bubble(PEER, own) + b"\x41\x00"),
+    Drop.FORBIDDEN_IPV4: transmitted(lambda own: data(own, compose(OTHER_SERVER.primary, PRIVATE, 0))),
+    Drop.UNEXPECTED_HEADER: received(lambda own: indirect(PEER, own, PEER_MAPPED)),
+    Drop.ROUTING_HEADER: received(lambda own: routed(PEER, own)),
+    Drop.OWN_ADDRESS: received(lambda own: emit_bubble(own, own)),
+    Drop.NO_TRANSIT: received(lambda own: data(CLIENT_LINK_LOCAL, own)),
+    Drop.QUEUE_FULL: queue_full,
+    Drop.NO_ANSWER: no_answer,
+    Drop.PEER_SILENT: peer_silent,
+    Drop.HELD_TOO_LONG: held_too_long,
+    Drop.HELD_TOO_MANY: held_too_many,
+    Drop.ATTEMPTS_EXCEEDED: attempts_exceeded,
+    Drop.MAPPING_MISMATCH: received(lambda own: data(PEER, own), ELSEWHERE),
+    Drop.UNKNOWN_PEER: received(lambda own: emit_bubble(NATIVE, own), RELAY),
+    Drop.ERROR_LIMITED: error_limited,
+    Drop.NOT_QUALIFIED: not_qualified,
+    Drop.WRONG_SOURCE: transmitted(lambda own: data(PEER, NATIVE)),
+    Drop.WRONG_DESTINATION: received(lambda own: data(PEER, NATIVE)),
+    Drop.WRONG_NONCE: wrong_nonce,
+    Drop.BAD_ADVERTISEMENT: bad_advertisement,
+    Drop.ANSWERS_EXCEEDED: answers_exceeded,
+    Drop.NOT_TEREDO: not_teredo,
+    Drop.INTO_TEREDO: into_teredo,
+    Drop.NOT_ALLOWED_THROUGH: served(data(CLIENT_A, NATIVE)),
+    Drop.TOO_LARGE_THROUGH: served(emit_icmpv6(CLIENT_A, NATIVE, EchoRequest(1, 1, bytes(81)))),
+    Drop.SOURCE_UNPROVED: served(emit_bubble(NATIVE, NATIVE)),
+    Drop.NOT_GLOBAL: served(emit_bubble(CLIENT_A, CLIENT_LINK_LOCAL)),
+    Drop.HOP_LIMIT: served(emit_bubble(CLIENT_A, NATIVE, hop_limit=1)),
+    Drop.BAD_SOLICITATION: served(emit_bubble(CLIENT_LINK_LOCAL, ALL_ROUTERS)),
+}
+
+
+@pytest.mark.parametrize("reason", Drop, ids=lambda reason: reason.value)
+def test_every_reason_is_met_and_counted_once(reason: Drop) -> None:
+    core, act = CASES[reason]()
+    before = dropped(core)
+    act()
+    after = dropped(core)
+    assert {each: count - before.get(each, 0) for each, count in after.items() if count != before.get(each, 0)} == {
+        reason: 1
+    }
+
+
+def test_no_case_is_for_a_reason_that_is_gone() -> None:
+    assert set(CASES) == set(Drop)
+
+
+def test_names_are_stable_words_and_each_has_its_paragraph() -> None:
+    """They are what counters, metrics and the documentation call them."""
+    assert len({reason.value for reason in Drop}) == len(Drop)
+    for reason in Drop:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", reason.value)
+        assert re.match(r"RFC \d{4} \d|ours", reason.section)
