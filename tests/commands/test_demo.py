@@ -102,13 +102,19 @@ def test_every_kind_of_nat_qualifies_and_pings_in_memory(behaviour: NatBehaviour
     assert told["pings"] == {"sent": 5, "answered": 5}
 
 
-@pytest.mark.parametrize("words", [[], ["--sim"]], ids=["real", "memory"])
-def test_a_page_tells_a_person(words: list[str], namespaces: None) -> None:
-    ended = demo(*words)
+def test_a_page_tells_a_person(namespaces: None) -> None:
+    has_the_summary(demo(), "A Teredo Internet on real packets")
+
+
+def test_a_page_tells_a_person_of_a_run_in_memory() -> None:
+    has_the_summary(demo("--sim"), "A Teredo Internet in memory")
+
+
+def has_the_summary(ended: Ended, headline: str) -> None:
+    """A page for a person, from its headline to its OK."""
     assert (ended.status, ended.err) == (0, "")
     lines = ended.out.splitlines()
-    assert lines[0] == f"A Teredo Internet {'in memory' if words else 'on real packets'}"
-    assert lines[-1] == "OK"
+    assert (lines[0], lines[-1]) == (headline, "OK")
     for beginning in (
         "  client-a  ",
         "  NAT in front of client-a           endpoint-independent/address-and-port-dependent",

@@ -4,6 +4,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from miredo.kernel.libc import CLONE_NEWNET, setns
 from miredo.kernel.namespaces import entered, path_of
 from miredo.lab.building import Laboratory
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
+from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, takes_packets_for
 from miredo.lab.plan import USUAL_NAT
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
@@ -97,6 +99,24 @@ class Peers:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_the_end_of(process.pid)
+
+
+def wait_for_the_end_of(session: int) -> None:
+    """Wait until none of its processes is there any more; the kernel ends them soon after the signal."""
+    deadline = time.monotonic() + 5
+    while any(session_of(entry) == session for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        assert time.monotonic() < deadline, f"processes of session {session} are left"
+        time.sleep(0.01)
+
+
+def session_of(process: Path) -> int | None:
+    """The session that a process is in, if it has not ended; its parent may still have to reap it."""
+    try:
+        state, _, _, session, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(session)
 
 
 @contextmanager
@@ -145,17 +165,17 @@ async def answers(node: str, destination: IPv6) -> float:
     """Seconds until a ping is answered; whoever is lost on the way is pinged again, as by any ping program."""
     reactor = install_reactor()
     clock = BoottimeClock(reactor)
+    pings: list[Ping] = []
     with PingSocket(node, reactor, clock, os.urandom) as pinging:
-        first = pinging.ping(destination)
-        pings = [first]
 
         def answered() -> bool:
-            if clock.now() - pings[-1].sent > 1:
-                pings.append(pinging.ping(destination))
+            if not pings or clock.now() - pings[-1].sent > 1:
+                with suppress(OSError):  # miredo's hook has added the address and not yet the route
+                    pings.append(pinging.ping(destination))
             return any(ping.answered is not None for ping in pings)
 
         await until(answered, 12)
-    return min(ping.answered for ping in pings if ping.answered is not None) - first.sent
+    return min(ping.answered for ping in pings if ping.answered is not None) - pings[0].sent
 
 
 def in_the_lab(behaviour: NatBehaviour, text: str, body: Callable[[], Awaitable[None]]) -> None:

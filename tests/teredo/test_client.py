@@ -6,7 +6,7 @@ import pytest
 from miredo.address.endpoint import IPv6, parse_endpoint, parse_ipv4
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import ALL_NODES, CLIENT_LINK_LOCAL, compose
-from miredo.teredo.actions import AllLost, PeerTrusted, SendDatagram, SendError, Unqualified
+from miredo.teredo.actions import AllLost, PeerTrusted, Qualified, SendDatagram, SendError, Unqualified
 from miredo.teredo.client import CONTACT_LIMIT
 from miredo.teredo.constants import ANSWER_LIMIT, ECHO_NONCE_LENGTH, QUEUE_PACKETS
 from miredo.teredo.drops import Drop
@@ -45,6 +45,7 @@ from tests.teredo.cores import (
     only,
     qualified_client,
     sent,
+    solicitation_nonce,
     trailer_nonce,
     with_nonce,
 )
@@ -353,3 +354,15 @@ def test_under_a_new_address_packets_for_the_old_one_are_dropped() -> None:
 def test_the_secondary_is_our_server_too() -> None:
     client = qualified_client()
     assert len(sent(client.core.receive(indirect(KEYED, client.address, RELAY), SECONDARY_ENDPOINT, 1.0))) == 1
+
+
+@pytest.mark.requirement("C61", "A13")
+def test_under_a_new_address_the_answers_are_counted_anew() -> None:
+    client = qualified_client()
+    for second in range(5):
+        client.core.receive(indirect(KEYED, client.address, RELAY), PRIMARY_ENDPOINT, second)
+    ((solicitation, _),) = sent(client.core.start(5.0))
+    moved = advertisement(solicitation_nonce(solicitation), ELSEWHERE)
+    (qualified,) = only(Qualified, client.core.receive(moved, PRIMARY_ENDPOINT, 5.1))
+    through = indirect(KEYED, qualified.address, RELAY)
+    assert [to for _, to in sent(client.core.receive(through, PRIMARY_ENDPOINT, 5.2))] == [RELAY]

@@ -174,6 +174,16 @@ def test_the_servers_own_endpoint_as_source_is_dropped(own: bytes) -> None:
     assert dropped(core) == {Drop.OWN_ADDRESS: 6}
 
 
+@pytest.mark.requirement("S20", "S7")
+@pytest.mark.parametrize(
+    "outer", [STRANGER[:4] + b"\x0d\xd8", endpoint(SERVER, 3545)], ids=["port 3544", "own address"]
+)
+def test_the_teredo_port_elsewhere_and_another_port_of_its_own_are_let_in(outer: Endpoint) -> None:
+    """A client may be mapped to port 3544, and a relay may run beside the server."""
+    bubble = emit_bubble(NATIVE, CLIENT_A)
+    assert sole(server().receive(bubble, outer, PRIMARY)).payload == emit_origin(outer) + bubble
+
+
 @pytest.mark.requirement("S20", "T1")
 @pytest.mark.parametrize("own", [SERVER, SERVER_SECONDARY])
 def test_the_servers_own_address_as_embedded_destination_is_dropped(own: bytes) -> None:
