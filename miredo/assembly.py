@@ -72,7 +72,7 @@ def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: O
     """The services of a configuration on the kernel's clock, sockets and devices, read by C{reactor}."""
     _say_what_is_not_obeyed(configuration.process)
     # Twisted's own delayed calls shall not follow steps of the wall clock.
-    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    vars(reactor)["seconds"] = time.monotonic
     descriptors = IReactorFDSet(reactor)
     resolver = IReactorPluggableNameResolver(reactor)
     return assemble(

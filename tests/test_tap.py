@@ -23,7 +23,7 @@ from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.libc import MS_BIND, mount
 from miredo.kernel.namespaces import create_namespace
 from miredo.lab.building import Laboratory
-from miredo.lab.pingsocket import PingSocket, takes_packets_for
+from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
 from miredo.tap import DEFAULT_FILES, Options, default_file
@@ -171,7 +171,7 @@ def test_every_role_of_a_file_starts_and_a_signal_ends_them_all(number: int, tmp
             assert routes == [(bytes(16), 0, 1029)]
             assert state("relay")["teredo"] == ([], [(SERVICE_PREFIX + bytes(12), 32, 1024)])
             assert address is not None
-            await until(lambda: takes_packets_for("client-a", address))
+            await until(lambda: is_configured("client-a", address))
             reactor = install_reactor()
             with PingSocket("client-a", reactor, BoottimeClock(reactor), os.urandom) as pinging:
                 ping = pinging.ping(HOST_ADDRESS)

@@ -120,13 +120,16 @@ class INetwork(Interface):
         """Set a link down; its routes and IPv6 addresses go."""
 
     def add_address(index: int, address: IPv4 | IPv6, prefix_length: int) -> None:
-        """Give a link an address, usable at once (no duplicate address detection)."""
+        """Give a link an address, without duplicate address detection; L{is_local} tells when it is usable."""
 
     def delete_address(index: int, address: IPv4 | IPv6, prefix_length: int) -> None:
         """Take an address from a link."""
 
     def addresses(index: int) -> list[tuple[IPv4 | IPv6, int]]:
         """The addresses of a link, each with its prefix length."""
+
+    def is_local(address: IPv4 | IPv6) -> bool:
+        """Whether packets for C{address} are taken here; a new IPv6 address takes the kernel a moment."""
 
     def ipv4_addresses() -> list[tuple[IPv4, int]]:
         """The IPv4 addresses of all links, the loopback's too, each with its prefix length."""

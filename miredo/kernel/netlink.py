@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from errno import EINVAL, ENODEV, ERANGE
+from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ERANGE
 from fcntl import ioctl
 
 from pyroute2.netlink import nlmsg
@@ -61,6 +61,7 @@ _IFA_F_NODAD = 2
 _IN6_ADDR_GEN_MODE_NONE = 1
 _MAIN_TABLE = 254
 _UNICAST = 1
+_LOCAL = 2
 _SCOPE_UNIVERSE = 0
 _SCOPE_LINK = 253
 _SCOPE_NOWHERE = 255
@@ -168,6 +169,19 @@ class KernelNetwork:
             for message in self._address_messages(socket.AF_UNSPEC)
             if message["index"] == index
         ]
+
+    def is_local(self, address: Address) -> bool:
+        message = rtmsg()
+        message["family"] = _family(address)
+        message["dst_len"] = 8 * len(address)
+        message["attrs"] = [("RTA_DST", show_address(address))]
+        try:
+            (route, *_) = self._route.ask(message, RTM_GETROUTE, 0, f"route to {show_address(address)}")
+        except OSError as error:
+            if error.errno in (ENETUNREACH, EHOSTUNREACH):
+                return False
+            raise
+        return route["type"] == _LOCAL
 
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return [

@@ -28,7 +28,7 @@ from miredo.lab.capture import Capture
 from miredo.lab.ladder import Step, describe
 from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.pingsocket import PingSocket, takes_packets_for
+from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import (
     CLIENT,
     HOST,
@@ -155,7 +155,7 @@ class Demonstration:
             report.failure = "the client did not qualify"
             return
         report.qualified, qualified = observation.qualified[CLIENT]
-        await self._until(lambda: takes_packets_for(CLIENT, qualified.address), KERNEL_PATIENCE)
+        await self._until(lambda: is_configured(CLIENT, qualified.address), KERNEL_PATIENCE)
         with PingSocket(CLIENT, self._descriptors, self._clock, os.urandom) as client:
             report.first_ping = await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE)
             for _ in range(PINGS):
@@ -165,7 +165,7 @@ class Demonstration:
                 report.back_ping = await self._answer(host.ping(qualified.address), PING_PATIENCE)
             if await self._until(lambda: PEER in observation.qualified, QUALIFICATION_PATIENCE):
                 peer = observation.qualified[PEER][1]
-                await self._until(lambda: takes_packets_for(PEER, peer.address), KERNEL_PATIENCE)
+                await self._until(lambda: is_configured(PEER, peer.address), KERNEL_PATIENCE)
                 report.peer_ping = await self._answer(client.ping(peer.address), PEER_PATIENCE)
         await self._until(lambda: CLIENT in observation.observed, QUALIFICATION_PATIENCE)
         self._describe(observation)

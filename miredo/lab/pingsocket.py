@@ -20,17 +20,21 @@ ICMP6_FILTER = 1
 ECHO_REPLY = 129
 ONLY_ECHO_REPLIES = struct.pack("=8I", *(0xFFFFFFFF ^ (1 << ECHO_REPLY >> 32 * word & 0xFFFFFFFF) for word in range(8)))
 """A struct icmp6_filter (RFC 3542 3.2): a set bit blocks its type."""
+DEFAULT_ROUTE = f"{bytes(16).hex()} 00 "
+"""How /proc/net/ipv6_route begins the line of one; the kernel's own one that refuses is on lo."""
 ECHO_HEADER = 8
 LONGEST = 2048
 
 
-def takes_packets_for(node: str, address: IPv6) -> bool:
-    """Whether packets for one of its addresses reach a node; Linux sees to that a little after it has the address.
+def is_configured(node: str, address: IPv6) -> bool:
+    """Whether a node's kernel takes packets for an address and has a default route.
 
-    A work queue of the kernel makes a new address local (addrconf_dad_work), and until then a packet for it is dropped.
+    Linux sees to the first a little after the node has the address (addrconf_dad_work), and drops packets until then.
     """
     with entered(node), open("/proc/thread-self/net/ipv6_route") as routes:
-        return any(line.startswith(f"{address.hex()} 80 ") for line in routes)
+        lines = routes.read().splitlines()
+    is_local = any(line.startswith(f"{address.hex()} 80 ") for line in lines)
+    return is_local and any(line.startswith(DEFAULT_ROUTE) and not line.endswith(" lo") for line in lines)
 
 
 @implementer(IReadDescriptor)

@@ -61,7 +61,7 @@ class World:
 
     def __init__(self, seed: int = 0, link: Link | None = None) -> None:
         self.now = 0.0
-        self.random = Random(seed)  # noqa: S311 - a simulation's dice are to be repeatable
+        self.random = Random(seed)
         self.link = link or Link()
         self.steps: list[Step] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []

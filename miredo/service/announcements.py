@@ -11,12 +11,16 @@ from zope.interface import Interface, implementer
 
 from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
-from miredo.kernel.interfaces import INetwork, ITunnel
+from miredo.kernel.interfaces import IClock, INetwork, ITunnel
 from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
 
 ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
 """Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
 DEFAULT_ROUTE = bytes(16)
+LOOK_INTERVAL = 0.001
+"""Seconds between looks at whether the kernel takes packets for a new address. Ours; it mostly does at the second."""
+KERNEL_PATIENCE = 1.0
+"""Seconds after which the route is added all the same. Ours."""
 
 
 class IAnnouncements(Interface):
@@ -42,10 +46,14 @@ class TunnelAddress:
     The kernel's refusals are logged, since the client goes on: it can qualify again.
 
     @param metric: of the default route into the tunnel.
+    @param clock: its alarm is given back by L{close}.
     """
 
-    def __init__(self, role: str, network: INetwork, tunnel: ITunnel, metric: int) -> None:
+    def __init__(self, role: str, network: INetwork, tunnel: ITunnel, metric: int, clock: IClock) -> None:
         self._role = role
+        self._clock = clock
+        self._look_again = clock.alarm(self._route_when_usable)
+        self._waiting: tuple[Qualified, float] | None = None
         self._network = network
         self._tunnel = tunnel
         self._metric = metric
@@ -57,13 +65,13 @@ class TunnelAddress:
         try:
             self._configure(event.address, event.mtu)
         except OSError as error:
-            self._remove()
-            self._log.error("{role}: cannot configure {name}: {text}", **self._about(text=error.strerror))
+            self._cannot_configure(error)
             return
-        self._log.info(
-            "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
-            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
-        )
+        self._waiting = event, self._clock.now() + KERNEL_PATIENCE
+        self._route_when_usable()
+
+    def close(self) -> None:
+        self._look_again.cancel()
 
     def unqualified(self, event: Unqualified) -> None:
         self._remove()
@@ -80,16 +88,41 @@ class TunnelAddress:
         )
 
     def _configure(self, address: IPv6, mtu: int) -> None:
-        network, index, metric = self._network, self._tunnel.index, self._metric
+        network, index = self._network, self._tunnel.index
         network.set_up(index, mtu)
         for own, length in ((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)):
             network.add_address(index, own, length)
             self._undo.append(partial(network.delete_address, index, own, length))
-        network.add_route(DEFAULT_ROUTE, 0, index, metric=metric)
+
+    def _route_when_usable(self) -> None:
+        """Add the default route once the kernel takes packets for the address, so that no reply comes too early."""
+        if self._waiting is None:
+            return
+        event, until = self._waiting
+        now = self._clock.now()
+        if not self._network.is_local(event.address) and now < until:
+            self._look_again.arm(now + LOOK_INTERVAL)
+            return
+        self._waiting = None
+        network, index, metric = self._network, self._tunnel.index, self._metric
+        try:
+            network.add_route(DEFAULT_ROUTE, 0, index, metric=metric)
+        except OSError as error:
+            self._cannot_configure(error)
+            return
         self._undo.append(lambda: network.delete_route(DEFAULT_ROUTE, 0, index, metric=metric))
+        self._log.info(
+            "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
+            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
+        )
+
+    def _cannot_configure(self, error: OSError) -> None:
+        self._remove()
+        self._log.error("{role}: cannot configure {name}: {text}", **self._about(text=error.strerror))
 
     def _remove(self) -> None:
         """Take back what was configured, the last first; the old address goes before a new one comes."""
+        self._waiting = None
         while self._undo:
             try:
                 self._undo.pop()()

@@ -24,7 +24,7 @@ from miredo.kernel.namespaces import entered, path_of
 from miredo.lab.building import Laboratory
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.pingsocket import PingSocket, takes_packets_for
+from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
 from tests.namespaced import install_reactor, run_reactor, until
@@ -139,7 +139,7 @@ def address_in(node: str) -> IPv6 | None:
         found = [] if index is None else [address for address, _ in network.addresses(index) if is_teredo(address)]
     finally:
         network.close()
-    return found[0] if found and takes_packets_for(node, found[0]) else None
+    return found[0] if found and is_configured(node, found[0]) else None
 
 
 def listens(node: str, port: int) -> bool:

@@ -18,6 +18,7 @@ from errno import (
     ESRCH,
 )
 from fcntl import ioctl
+from functools import partial
 
 import pytest
 from twisted.internet.defer import fail
@@ -139,6 +140,18 @@ async def test_addresses_come_and_go(bench: Bench) -> None:
         assert network.addresses(index) == before
         with refused_with(EADDRNOTAVAIL):
             network.delete_address(index, address, prefix_length)
+    network.close()
+
+
+@contract
+async def test_an_address_is_local_soon_after_it_came_and_not_after_it_went(bench: Bench) -> None:
+    network, index = joined(bench)
+    for address, prefix_length in ((HOST, 24), (HOST6, 64)):
+        assert not network.is_local(address)
+        network.add_address(index, address, prefix_length)
+        await bench.until(partial(network.is_local, address))
+        network.delete_address(index, address, prefix_length)
+        assert not network.is_local(address)
     network.close()
 
 

@@ -21,7 +21,7 @@ from miredo.lab.capture import Capture
 from miredo.lab.live import Demonstration
 from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.pingsocket import PingSocket, takes_packets_for
+from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, End, Topology, Wire
 from miredo.wire.ipv4 import parse_ipv4_packet
@@ -280,16 +280,17 @@ def test_a_demonstration_without_its_interfaces_says_what_failed(tmp_path: Path)
 
 
 @pytest.mark.namespaced
-def test_a_new_address_takes_packets_soon(closes_descriptors: None) -> None:
+def test_a_new_address_with_a_route_is_configured_soon(closes_descriptors: None) -> None:
     async def body(_: Laboratory) -> None:
         address = parse_ipv6("2001:0:c000:201::1")
         network = KernelEndpoints("client-a", install_reactor()).network()
         index = network.index_of("lan")
         assert index is not None
-        assert not takes_packets_for("client-a", address)
+        assert not is_configured("client-a", address)
         network.add_address(index, address, 32)
-        await until(lambda: takes_packets_for("client-a", address))
-        assert not takes_packets_for("client-b", address)
+        network.add_route(bytes(16), 0, index)
+        await until(lambda: is_configured("client-a", address))
+        assert not is_configured("client-b", address)
         network.close()
 
     in_the_lab(body)

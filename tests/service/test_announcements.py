@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A client's address on its tunnel: configured whole or not at all, the old one taken away before the new one comes."""
 
+from typing import cast
+
 from zope.interface.verify import verifyObject
 
 from miredo.address.endpoint import parse_endpoint, parse_ipv4, parse_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
+from miredo.kernel.interfaces import INetwork
 from miredo.kernel.memory import MemoryClock, MemoryInternet
 from miredo.service.announcements import IAnnouncements, TunnelAddress
 from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
@@ -21,9 +24,10 @@ def qualified(address: bytes, mtu: int = 1280) -> Qualified:
 
 
 def tunnel_address() -> tuple[RecordingEndpoints, TunnelAddress]:
-    endpoints = RecordingEndpoints(MemoryInternet(MemoryClock()), [(parse_ipv4("198.51.100.1"), 24)], None)
+    clock = MemoryClock()
+    endpoints = RecordingEndpoints(MemoryInternet(clock), [(parse_ipv4("198.51.100.1"), 24)], None)
     tunnel = endpoints.open_tunnel("teredo", 1280)
-    return endpoints, TunnelAddress("client", endpoints.network(), tunnel, 1029)
+    return endpoints, TunnelAddress("client", endpoints.network(), tunnel, 1029, clock)
 
 
 def configured(endpoints: RecordingEndpoints) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int, int]]]:
@@ -39,6 +43,58 @@ def test_an_address_brings_the_default_route() -> None:
     endpoints, address = tunnel_address()
     address.qualified(qualified(ONE))
     assert configured(endpoints) == ([(CLIENT_LINK_LOCAL, 64), (ONE, 32)], [ROUTE])
+
+
+class SlowNetwork:
+    """A network that takes a while to make a new address usable, as Linux does."""
+
+    def __init__(self, network: INetwork) -> None:
+        self._network = network
+        self.usable = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._network, name)
+
+    def is_local(self, address: bytes) -> bool:
+        return self.usable
+
+
+def slow_tunnel_address() -> tuple[RecordingEndpoints, SlowNetwork, MemoryClock, TunnelAddress]:
+    clock = MemoryClock()
+    endpoints = RecordingEndpoints(MemoryInternet(clock), [(parse_ipv4("198.51.100.1"), 24)], None)
+    tunnel = endpoints.open_tunnel("teredo", 1280)
+    slow = SlowNetwork(endpoints.network())
+    return endpoints, slow, clock, TunnelAddress("client", cast("INetwork", slow), tunnel, 1029, clock)
+
+
+def test_the_default_route_waits_until_the_kernel_takes_packets_for_the_address() -> None:
+    endpoints, slow, clock, address = slow_tunnel_address()
+    address.qualified(qualified(ONE))
+    clock.advance(0.01)
+    assert configured(endpoints) == ([(CLIENT_LINK_LOCAL, 64), (ONE, 32)], [])
+    slow.usable = True
+    clock.advance(0.002)
+    assert configured(endpoints)[1] == [ROUTE]
+    address.close()
+    assert clock.armed == []
+
+
+def test_a_kernel_that_never_says_so_gets_the_route_after_a_second() -> None:
+    endpoints, _, clock, address = slow_tunnel_address()
+    address.qualified(qualified(ONE))
+    clock.advance(0.99)
+    assert configured(endpoints)[1] == []
+    clock.advance(0.02)
+    assert configured(endpoints)[1] == [ROUTE]
+
+
+def test_an_address_that_is_lost_before_it_was_usable_gets_no_route() -> None:
+    endpoints, slow, clock, address = slow_tunnel_address()
+    address.qualified(qualified(ONE))
+    address.unqualified(Unqualified(ONE, "stopped"))
+    slow.usable = True
+    clock.advance(2)
+    assert configured(endpoints) == ([], [])
 
 
 def test_a_second_address_replaces_the_first() -> None:

@@ -192,6 +192,9 @@ class MemoryNetwork:
     def addresses(self, index: int) -> list[tuple[Address, int]]:
         return [found for link in self.stack.links.values() if link.index == index for found in link.addresses]
 
+    def is_local(self, address: Address) -> bool:
+        return any(address == own for link in self.stack.links.values() if link.up for own, _ in link.addresses)
+
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return [found for link in self.stack.links.values() for found in link.addresses if len(found[0]) == 4]
 
