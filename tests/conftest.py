@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 from tests.namespaced import ForkedTestFailed, descriptors_closed, install_reactor, run_in_namespaces
@@ -23,6 +24,18 @@ def closes_descriptors() -> Iterator[None]:
     """The test leaves no descriptor open, neither here nor, if it is C{namespaced}, in its child."""
     with descriptors_closed():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure no coverage in an C{untraced} test, which would take most of its time."""
+    measuring = Coverage.current() if request.node.get_closest_marker("untraced") else None
+    if measuring is None:
+        yield
+        return
+    measuring.stop()
+    yield
+    measuring.start()
 
 
 @pytest.hookimpl(tryfirst=True)

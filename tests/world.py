@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Worlds to test in: a few nodes that are there in most tests, and eyes that miss nothing."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType, ModuleType
 
 from miredo.address.endpoint import Endpoint, IPv6
 from miredo.lab.links import Link
@@ -176,3 +178,15 @@ def holds_only_trusted(node: TunnelNode) -> Callable[[], None]:
             assert (peer.fresh, peer.endpoint) == (True, endpoint)
 
     return check
+
+
+def reachable(*roots: object) -> int:
+    """How many objects these hold on to, themselves included; code and classes do not count."""
+    seen: dict[int, object] = {}
+    found = list(roots)
+    while found:
+        each = found.pop()
+        if id(each) not in seen and not isinstance(each, (type, FunctionType, ModuleType)):
+            seen[id(each)] = each
+            found += gc.get_referents(each)
+    return len(seen)

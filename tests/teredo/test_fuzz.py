@@ -36,6 +36,8 @@ from tests.teredo.cores import (
 )
 from tests.wire.vectors import VECTORS
 
+pytestmark = pytest.mark.untraced
+
 ROUNDS = 20000
 ENDPOINTS = [MAPPED, PEER_MAPPED, ELSEWHERE, RELAY, PRIMARY_ENDPOINT, SECONDARY_ENDPOINT, bytes([10, 0, 0, 1, 0, 80])]
 SCOPE = IPv4Scope()

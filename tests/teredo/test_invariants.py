@@ -22,6 +22,8 @@ from miredo.wire.ipv6 import UDP, IPv6Packet, destination_of, emit_ipv6
 from tests.teredo.cores import FORBIDDEN, data, echo_reply, indirect, routed, with_nonce
 from tests.world import client_and_relay, holds_only_trusted
 
+pytestmark = pytest.mark.untraced
+
 BEHAVIOURS = [
     None,
     NatBehaviour(),
@@ -234,4 +236,4 @@ class ASmallInternet(RuleBasedStateMachine):
 TestASmallInternet = pytest.mark.requirement("C45", "C25", "C29", "C47", "A13", "C50", "R2", "R8", "R12", "T3", "T20")(
     ASmallInternet.TestCase
 )
-TestASmallInternet.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+TestASmallInternet.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)

@@ -183,6 +183,15 @@ def test_forgetting_all_is_said_once() -> None:
     assert let_pass(peers, 1000.0) == []
 
 
+def test_who_was_stale_when_all_were_forgotten_is_gone_for_good() -> None:
+    peers = Peers(1)
+    peers.trust(PEER, PEER_MAPPED, 0.0)
+    peers.expire(30.0)
+    peers.forget_all()
+    peers.trust(NATIVE, ELSEWHERE, 31.0)
+    assert peers.trust(PEER, PEER_MAPPED, 32.0) == [PeerLost(NATIVE), PeerTrusted(PEER, PEER_MAPPED)]
+
+
 # ---------------------------------------------------------------- rule 5
 
 

@@ -33,6 +33,8 @@ from miredo.wire.trailers import emit_trailer, nonce_in, parse_trailers
 from miredo.wire.udp import parse_udp
 from tests.wire.vectors import CLIENT_A, CLIENT_B, MAPPED_A, MAPPED_B, VECTORS
 
+pytestmark = pytest.mark.untraced
+
 MUTATIONS: Final = 10_000
 EXTENSIONS = (0, 43, 44, 51, 60)
 
