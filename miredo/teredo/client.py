@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from miredo.address.endpoint import Dice, Endpoint, IPv6, ipv4_of
 from miredo.address.scope import IPv4Scope, is_link_local, is_multicast
 from miredo.address.teredo import CLIENT_LINK_LOCAL, is_teredo, mapped_of, server_of
-from miredo.teredo.actions import Action, DeliverPacket, Qualified, SendDatagram, Unqualified
+from miredo.teredo.actions import Action, DeliverPacket, SendDatagram
 from miredo.teredo.buckets import TokenBucket
 from miredo.teredo.constants import (
     ATTEMPT_WINDOW,
@@ -83,6 +83,7 @@ class Client:
         self.qualification = Qualification(servers, dice, refresh_interval)
         self._scope = scope
         self._dice = dice
+        self._own: IPv6 | None = None  # the address under which peers were learned
         bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
         self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
 
@@ -202,7 +203,7 @@ class Client:
             return self._drop(Drop.OWN_ADDRESS)
         if destination_of(packet) != held.address:
             return self._drop(Drop.WRONG_DESTINATION)
-        self.qualification.heard(now)
+        self.qualification.heard(outer, now)
         if is_bubble(packet):
             return self._answer(encapsulated, nonce, held.address, now)
         refusal = routing_refusal(packet)
@@ -290,9 +291,8 @@ class Client:
 
     def _after(self, actions: list[Action], now: float) -> list[Action]:
         """What a change of our address means for everything that was learned under the old one."""
-        if any(isinstance(action, (Qualified, Unqualified)) for action in actions):
-            return [*self._forget_all(now), *actions]
-        return actions
+        before, self._own = self._own, self.address
+        return actions if self._own == before else [*self._forget_all(now), *actions]
 
     def _forget_all(self, now: float) -> list[Action]:
         self._answers.clear()

@@ -12,11 +12,11 @@ REFRESH_LOW, REFRESH_HIGH = 0.75, 1.0
 """The randomised refresh interval as a share of the refresh interval (RFC 4380 5.2)."""
 
 REST_LOW, REST_HIGH = 8.0, 12.0
-"""Seconds between rounds of solicitation while off-line. Ours: C miredo rests 100 s and comes back as late."""
+"""Seconds from the last solicitation of a round to the next round. Ours: C miredo takes 100 s."""
 REST_PATIENCE = 600.0
-"""Seconds of short rests before they begin to double. Ours."""
+"""Seconds of such rounds before that time begins to double. Ours."""
 REST_LONGEST = 100.0
-"""Seconds: the longest rest. Ours, from C miredo."""
+"""Seconds: the longest it becomes. Ours, from C miredo."""
 
 PEER_VALIDITY = 30.0
 """Seconds after the last reception in which a trusted peer may be sent to (RFC 4380 5.2.4)."""

@@ -5,8 +5,8 @@ The rules:
 
   1. No cone phase: solicit with the cone bit clear (RFC 5991 3.2).
   2. Three Router Solicitations, 4 s each, to the primary address of the server; then the next server of the
-     list; after the last one rest 8-12 s and begin again (ours; RFC 4380 goes off-line for good). After ten
-     minutes of that the rests double, up to 100 s.
+     list. When none has answered, begin again 8-12 s after the last solicitation (ours; RFC 4380 goes off-line
+     for good). After ten minutes of that this time doubles, up to 100 s.
   3. The first valid Router Advertisement gives the address. The secondary server address is asked in the
      background, to tell what the NAT does (ours; RFC 4380 waits for it, RFC 6081 5.2 qualifies anyway).
   4. Hold the address as long as a packet of the server comes within the randomised refresh interval; else
@@ -129,6 +129,7 @@ class Qualification:
     def __init__(self, servers: Sequence[Server], dice: Dice, refresh_interval: float) -> None:
         self._servers = list(servers)
         self._choice = 0
+        self._silent = 0  # how many servers did not answer since one did, or since the last rest
         self._dice = dice
         self._refresh_interval = refresh_interval
         self.state: State = Idle()
@@ -182,10 +183,10 @@ class Qualification:
         self.state, self._probe = Idle(), None
         return [Unqualified(held.address, "stopped")] if held else []
 
-    def heard(self, now: float) -> None:
-        """A packet of the server came, so the mapping towards it lives (RFC 4380 5.2.5)."""
+    def heard(self, outer: Endpoint, now: float) -> None:
+        """A packet of the server came, so the mapping towards the address it came from lives (RFC 4380 5.2.5)."""
         match self.state:
-            case Holding(held=held):
+            case Holding(held=held) if outer == server_endpoint(self.server.primary):
                 self.state = Holding(held, now + self._interval())
             case _:
                 pass
@@ -273,6 +274,7 @@ class Qualification:
     def _qualify(self, asked: Soliciting, mapped: Endpoint, mtu: int, now: float) -> list[Action]:
         until = now + self._interval()
         held = asked.held
+        self._silent = 0
         if held is not None and held.mapped == mapped and held.mtu == mtu:
             self.state = Holding(held, until)
             return [] if self._observed or self._probe else [self._ask_secondary(1, now)]
@@ -320,12 +322,14 @@ class Qualification:
         if asked.held is not None:
             actions.append(Unqualified(asked.held.address, "no reply from the server"))
         self._choice = (self._choice + 1) % len(self._servers)
-        if self._choice != 0:
+        self._silent += 1
+        if self._silent < len(self._servers):
             return [*actions, *self._solicit(now, 1, None, asked.offline_since, asked.pause)]
+        self._silent = 0
         pause = uniform(self._dice, REST_LOW, REST_HIGH)
         if now - asked.offline_since > REST_PATIENCE:
             pause = min(max(pause, 2 * asked.pause), REST_LONGEST)
-        self.state = Resting(now + pause, pause, asked.offline_since)
+        self.state = Resting(now - SOLICITATION_TIMEOUT + pause, pause, asked.offline_since)
         return actions
 
     def _interval(self) -> float:

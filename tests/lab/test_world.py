@@ -349,12 +349,11 @@ def outage(lab: Lab, seconds: float) -> float:
 
 @pytest.mark.requirement("C15", "C60")
 def test_an_outage_takes_the_address_and_its_end_gives_one_back_soon() -> None:
-    """Once in a while the last solicitation of a round is just too early: 4 s, then the longest rest of 12 s."""
+    """The last solicitation of a round may be just too early: the next one comes 12 s after it at the latest."""
     took = [
         outage(qualified_lab(PORT_RESTRICTED, Link(delay=0.02), seed=seed), seconds=seed * 1.3) for seed in range(150)
     ]
-    assert max(took) <= 16.0 + 4 * 0.02
-    assert sum(seconds <= 15.0 for seconds in took) >= 145
+    assert max(took) <= 12.0 + 4 * 0.02
 
 
 @pytest.mark.requirement("C15")
