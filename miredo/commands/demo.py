@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
 from miredo.kernel.userns import NoNamespaces, enter_lab
+from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour, parse_behaviour
-from miredo.lab.plan import USUAL_NAT
+from miredo.lab.plan import SIMULATED_DELAY, USUAL_NAT
 from miredo.lab.report import Report
 
 LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
@@ -32,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--nat", type=_behaviour, default=USUAL_NAT, metavar="MAPPING/FILTERING")
     arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
+    links = arguments.add_argument_group("every link", "each way, between each node and its neighbour")
+    links.add_argument("--delay", type=float, metavar="MS", help="milliseconds that a packet takes")
+    links.add_argument("--jitter", type=float, metavar="MS", default=0.0, help="milliseconds more at most")
+    links.add_argument("--loss", type=float, metavar="PERCENT", default=0.0, help="packets that are lost")
+    links.add_argument("--reorder", type=float, metavar="PERCENT", default=0.0, help="packets that are overtaken")
+    links.add_argument("--rate", type=float, metavar="MBIT", default=0.0, help="megabits a second")
     arguments.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments.add_argument("--pcap", type=Path, metavar="FILE", help="record the packets (pcapng)")
     arguments.add_argument("--verbose", "-v", action="store_true", help="the roles' log on standard error")
@@ -44,10 +52,14 @@ def main(words: list[str] | None = None) -> int:
     options = arguments.parse_args(words)
     if options.sim and options.pcap:
         arguments.error("--pcap records real packets, and --sim has none")
+    try:
+        link = _link(options)
+    except ValueError as error:
+        arguments.error(str(error))
     if options.sim:
         from miredo.lab.simulated import run
 
-        report = run(options.nat)
+        report = run(options.nat, link)
     else:
         try:
             # Before the namespaces: /run is another one there.
@@ -58,20 +70,44 @@ def main(words: list[str] | None = None) -> int:
             enter_lab()
         except NoNamespaces as refusal:
             return _refused(refusal, options.json)
-        report = _live(options.nat, capture, options.verbose)
-    print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text())
+        report = _live(options.nat, link, capture, options.verbose)
+    text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text()
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # such as: ./x demo | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if report.ok else 1
 
 
-def _live(behaviour: NatBehaviour, capture: BinaryIO | None, verbose: bool) -> Report:
+def _link(options: argparse.Namespace) -> Link:
+    """What was asked for; in memory, where nothing takes time by itself, a usual delay unless told otherwise.
+
+    @raise ValueError: a number that no link can have.
+    """
+    usual = SIMULATED_DELAY if options.sim else 0.0
+    return Link(
+        delay=usual if options.delay is None else options.delay / 1e3,
+        jitter=options.jitter / 1e3,
+        loss=options.loss / 1e2,
+        reorder=options.reorder / 1e2,
+        rate=options.rate * 1e6,
+    )
+
+
+def _live(behaviour: NatBehaviour, link: Link, capture: BinaryIO | None, verbose: bool) -> Report:
     """On real packets; Twisted is imported only now, inside the namespaces."""
     from twisted.internet import reactor
 
+    from miredo.config import ConfigError, load
     from miredo.lab.live import Demonstration
     from miredo.lab.logging import log_to_standard_error
 
     log_to_standard_error(verbose)
-    return Demonstration(reactor, behaviour, LAB_FILE, capture).run()
+    try:
+        configuration = load(LAB_FILE, strict=True)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from error
+    return Demonstration(reactor, behaviour, configuration, link, capture).run()
 
 
 def _refused(refusal: NoNamespaces, as_json: bool) -> int:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from random import Random
 
 from miredo.address.endpoint import Dice, parse_ipv4
 from miredo.kernel.interfaces import IClock, IEndpoints, INetwork
 from miredo.kernel.namespaces import create_namespace
+from miredo.lab.cables import Cable, DistantTunnel
+from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.natbox import NatBox
 from miredo.lab.topology import End, NatPlace, Route, Topology, Wire, interface_of, prefix_of
@@ -30,10 +33,21 @@ class Laboratory:
     """A topology in namespaces of this process; L{close} gives back what it opened, the namespaces end with us.
 
     @param endpoints: opens things in the network namespace of that name.
+    @param link: what lies along every wire and outside every NAT.
     """
 
-    def __init__(self, topology: Topology, endpoints: Callable[[str], IEndpoints], clock: IClock, dice: Dice) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        endpoints: Callable[[str], IEndpoints],
+        clock: IClock,
+        dice: Dice,
+        link: Link | None = None,
+    ) -> None:
         self.topology = topology
+        self._link = link or Link()
+        self._luck = Random(int.from_bytes(dice(8), "big"))
+        self._cables: list[Cable] = []
         self.nats: dict[str, NatBox] = {}
         self._endpoints = endpoints
         self._clock = clock
@@ -57,12 +71,16 @@ class Laboratory:
             self._add_route(route)
 
     def start(self) -> None:
+        for cable in self._cables:
+            cable.start()
         for box in self.nats.values():
             box.start()
 
     def close(self) -> None:
         for box in self.nats.values():
             box.close()
+        for cable in self._cables:
+            cable.close()
         for network in self._networks.values():
             network.close()
         self._networks.clear()
@@ -77,15 +95,21 @@ class Laboratory:
         network.set_up(_index(network, "lo"))
 
     def _lay(self, wire: Wire) -> None:
+        """A cable: the kernel's own where the link does nothing, else two TUN devices with the link between them."""
         one, other = wire.one, wire.other
-        self._networks[one.node].add_veth(one.interface, other.interface, other.node)
+        if self._link == Link():
+            self._networks[one.node].add_veth(one.interface, other.interface, other.node)
+            for end in (one, other):
+                # Checksums are filled in by the sender, so that a capture shows the packets as a real wire would.
+                self._networks[end.node].set_transmit_checksum_offload(end.interface, False)
+        else:
+            tunnels = [self._endpoints(end.node).open_tunnel(end.interface, MTU) for end in (one, other)]
+            self._cables.append(Cable(tunnels[0], tunnels[1], self._link, self._clock, self._luck))
         for end in (one, other):
             self._plug(end)
 
     def _plug(self, end: End) -> None:
         network = self._networks[end.node]
-        # Checksums are filled in by the sender, so that a capture shows the packets as a real wire would.
-        network.set_transmit_checksum_offload(end.interface, False)
         index = _index(network, end.interface)
         network.set_up(index, MTU)
         for text in end.addresses:
@@ -99,6 +123,8 @@ class Laboratory:
         client.add_route(*prefix_of("0.0.0.0/0"), inside.index)
         external = parse_ipv4(place.external)
         core.add_route(external, 32, outside.index)
+        if self._link != Link():
+            outside = DistantTunnel(outside, self._link, self._clock, self._luck)
         return NatBox(Nat(behaviour, external, self._dice), inside, outside, self._clock)
 
     def _add_route(self, route: Route) -> None:

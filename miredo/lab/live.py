@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
@@ -19,13 +18,14 @@ from twisted.python.failure import Failure
 from miredo.address.endpoint import Endpoint, ipv4_of, show_endpoint, show_ipv6
 from miredo.address.teredo import is_teredo
 from miredo.assembly import Roles, assemble_on
-from miredo.config import Configuration, RoleConfig, load
+from miredo.config import Configuration, RoleConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock
 from miredo.lab.building import Laboratory
 from miredo.lab.capture import Capture
 from miredo.lab.ladder import Step, describe
+from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
@@ -88,6 +88,8 @@ class Observation:
 class Demonstration:
     """One run of the plan.
 
+    @param configuration: the roles, each with the node that it lives in as its namespace.
+    @param link: what lies along every wire and outside every NAT.
     @param capture_file: a pcapng file for every packet of the core and of the native network, or C{None}.
     """
 
@@ -95,14 +97,15 @@ class Demonstration:
         self,
         reactor: IReactorCore,
         behaviour: NatBehaviour,
-        configuration_file: Path,
+        configuration: Configuration,
+        link: Link | None = None,
         capture_file: BinaryIO | None = None,
     ) -> None:
-        self.report = Report(simulated=False, nat=behaviour)
+        self.report = Report(simulated=False, nat=behaviour, link=link or Link())
         self._reactor = reactor
         self._descriptors = IReactorFDSet(reactor)
         self._clock: IClock = BoottimeClock(self._descriptors)
-        self._configuration = load(configuration_file, strict=True)
+        self._configuration = configuration
         self._capture_file = capture_file
         self._completed = False
         self._log = Logger(namespace="miredo")
@@ -123,7 +126,11 @@ class Demonstration:
 
     async def _whole(self) -> None:
         laboratory = Laboratory(
-            TEREDO_INTERNET, lambda node: KernelEndpoints(node, self._descriptors), self._clock, os.urandom
+            TEREDO_INTERNET,
+            lambda node: KernelEndpoints(node, self._descriptors),
+            self._clock,
+            os.urandom,
+            self.report.link,
         )
         capture = None
         roles: Roles | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from miredo.lab.ladder import Step, as_json, render
+from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour
 from miredo.teredo.actions import Mapping
 
@@ -25,6 +26,7 @@ class Report:
 
     simulated: bool
     nat: NatBehaviour
+    link: Link = field(default_factory=Link)
     nodes: dict[str, list[str]] = field(default_factory=dict)
     mapping: Mapping = Mapping.UNKNOWN
     mapped: str | None = None
@@ -61,6 +63,7 @@ class Report:
                 "mapped": self.mapped,
                 "is": str(self.nat),
             },
+            "link": str(self.link),
             "nodes": self.nodes,
             "ladder": as_json(self.steps),
         }
@@ -82,6 +85,7 @@ class Report:
         spread = f"{_ms(min(rtts))} / {_ms(sum(rtts) / len(rtts))} / {_ms(max(rtts))}" if rtts else "none"
         rows: Sequence[tuple[str, str]] = (
             ("NAT in front of client-a", f"{self.nat} (mapping/filtering, RFC 4787)"),
+            ("every link, each way", str(self.link)),
             ("what the client learned of it", f"mapping {self.mapping.value}; filtering {FILTERING_NOT_MEASURED}"),
             ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
             ("first ping to the native host", _ms(self.first_ping)),

@@ -21,21 +21,19 @@ from miredo.lab.plan import (
 from miredo.lab.report import Report
 from miredo.lab.world import ClientNode, World
 
-LINK_DELAY = 0.01
-"""Seconds each way between a node and the core, so that times in memory mean something."""
 SERVER, RELAY = ("192.0.2.1", "192.0.2.2"), "192.0.2.17"
 NAT_A, NAT_B, HOST_TEXT = "198.51.100.1", "198.51.100.2", "2001:db8:3::1"
 
 
-def run(behaviour: NatBehaviour, seed: int = 0) -> Report:
+def run(behaviour: NatBehaviour, link: Link, seed: int = 0) -> Report:
     """The whole plan with a client behind such a NAT."""
-    world = World(seed, Link(delay=LINK_DELAY))
+    world = World(seed, link)
     server = world.server(*SERVER)
     world.relay(RELAY)
     host = world.host(HOST_TEXT, HOST)
     client = world.client(NAT_A, server, behaviour, CLIENT)
     peer = world.client(NAT_B, server, USUAL_NAT, PEER)
-    report = Report(simulated=True, nat=behaviour, steps=world.steps)
+    report = Report(simulated=True, nat=behaviour, link=link, steps=world.steps)
     client.start()
     peer.start()
     if not world.run_until(lambda: client.qualified is not None, QUALIFICATION_PATIENCE):

@@ -18,7 +18,7 @@ from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import TEREDO_PORT, is_teredo
 from miredo.lab.fastpath import FastPathMap
 from miredo.lab.ladder import Step, describe
-from miredo.lab.links import Link
+from miredo.lab.links import Link, Transmitter
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.pings import Kernel, Ping
 from miredo.teredo.actions import (
@@ -107,8 +107,8 @@ class World:
         name = receiver.name if receiver else show_endpoint(to)
         arrivals = [
             arrival
-            for departure in sender.link.deliveries(self.now, self.random.random)
-            for arrival in (receiver.link.deliveries(departure, self.random.random) if receiver else [])
+            for departure in sender.out.deliveries(self.now, len(payload), self.random.random)
+            for arrival in (receiver.back.deliveries(departure, len(payload), self.random.random) if receiver else [])
         ]
         note = "" if arrivals else "lost"
         self.steps.append(Step(self.now, sender.name, name, describe(payload), note))
@@ -164,7 +164,7 @@ class Port:
         self, world: World, name: str, receive: Callable[[bytes, Endpoint, Endpoint], None], nat: Nat | None = None
     ) -> None:
         self.name = name
-        self.link = world.link
+        self.out, self.back = Transmitter(world.link), Transmitter(world.link)
         self.nat = nat
         self._world = world
         self._receive = receive

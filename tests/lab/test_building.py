@@ -12,12 +12,14 @@ import pytest
 from twisted.internet.defer import maybeDeferred
 
 from miredo.address.endpoint import IPv6, parse_ipv4, parse_ipv6
+from miredo.config import load
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.memory import MemoryClock
 from miredo.kernel.namespaces import DIRECTORY, entered
 from miredo.lab.building import Laboratory
 from miredo.lab.capture import Capture
+from miredo.lab.links import Link
 from miredo.lab.live import Demonstration
 from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, NatBehaviour
 from miredo.lab.pings import Ping
@@ -28,6 +30,7 @@ from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Recorder
 from tests.namespaced import install_reactor, pause, run_reactor, until
 
+LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
 OPEN = NatBehaviour(Mapping.ENDPOINT_INDEPENDENT, Filtering.ENDPOINT_INDEPENDENT)
 RELAY6, SERVER6 = parse_ipv6("2001:db8:2::1"), parse_ipv6("2001:db8:1::1")
 
@@ -252,7 +255,7 @@ def test_a_demonstration_runs_in_one_reactor_and_closes_what_it_opens(
 ) -> None:
     from twisted.internet import reactor
 
-    report = Demonstration(reactor, behaviour, Path(__file__).parents[2] / "etc" / "lab.conf").run()
+    report = Demonstration(reactor, behaviour, load(LAB_FILE)).run()
     assert report.failure is None
     assert report.ok
     assert report.qualified is not None
@@ -267,13 +270,26 @@ def test_a_demonstration_runs_in_one_reactor_and_closes_what_it_opens(
 
 
 @pytest.mark.namespaced
+def test_every_link_takes_its_time_on_real_packets(closes_descriptors: None) -> None:
+    from twisted.internet import reactor
+
+    report = Demonstration(reactor, USUAL_NAT, load(LAB_FILE), Link(delay=0.02)).run()
+    assert report.ok
+    # A solicitation and its answer cross two links each way: the NAT's outside and the server's.
+    assert report.qualified is not None
+    assert report.qualified >= 4 * 0.02
+    # Client, core, relay, native router, host, and back.
+    assert min(rtt for rtt in report.rtts if rtt is not None) >= 8 * 0.02
+
+
+@pytest.mark.namespaced
 def test_a_demonstration_without_its_interfaces_says_what_failed(tmp_path: Path) -> None:
     from twisted.internet import reactor
 
-    text = (Path(__file__).parents[2] / "etc" / "lab.conf").read_text()
+    text = LAB_FILE.read_text()
     file = tmp_path / "lab.conf"
     file.write_text(text.replace("InterfaceName teredo", "InterfaceName lan"))
-    report = Demonstration(reactor, USUAL_NAT, file).run()
+    report = Demonstration(reactor, USUAL_NAT, load(file)).run()
     assert not report.ok
     assert report.failure is not None
     assert "InterfaceName lan: interface lan: exists already" in report.failure

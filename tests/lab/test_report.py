@@ -6,12 +6,14 @@ import json
 import pytest
 
 from miredo.lab.ladder import Step
+from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
 from miredo.lab.plan import PINGS, USUAL_NAT
 from miredo.lab.report import LONGEST_LADDER, Report
 from miredo.lab.simulated import run
 from miredo.teredo.actions import Mapping
 
+PLAIN = Link(delay=0.01)
 STEPS = [Step(0.0, "client-a", "server", "Router Solicitation"), Step(0.0, "client-b", "client-b-nat", "private")]
 
 
@@ -67,6 +69,7 @@ def test_the_keys_of_the_json_are_public() -> None:
             "mapped": "198.51.100.1:40000",
             "is": "endpoint-independent/address-and-port-dependent",
         },
+        "link": "plain",
         "nodes": {"server": ["192.0.2.1"], "client-a": ["198.51.100.1", "2001:0:c000:201::"]},
         "ladder": told["ladder"],
     }
@@ -131,7 +134,7 @@ def test_a_page_of_nothing_can_be_drawn() -> None:
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_in_memory_every_kind_of_nat_qualifies_and_pings(behaviour: NatBehaviour) -> None:
-    report = run(behaviour)
+    report = run(behaviour, PLAIN)
     assert report.ok, report.as_text()
     assert report.simulated
     assert report.first_ping is not None
@@ -144,9 +147,9 @@ def test_in_memory_every_kind_of_nat_qualifies_and_pings(behaviour: NatBehaviour
 def test_in_memory_a_mapping_is_told_as_far_as_two_addresses_can_tell(behaviour: NatBehaviour) -> None:
     independent = behaviour.mapping.value == "endpoint-independent"
     told = Mapping.ENDPOINT_INDEPENDENT if independent else Mapping.DESTINATION_DEPENDENT
-    assert run(behaviour).mapping is told
+    assert run(behaviour, PLAIN).mapping is told
 
 
 def test_a_run_in_memory_is_the_same_each_time() -> None:
-    assert run(USUAL_NAT, seed=7) == run(USUAL_NAT, seed=7)
-    assert run(USUAL_NAT, seed=7) != run(USUAL_NAT, seed=8)
+    assert run(USUAL_NAT, PLAIN, seed=7) == run(USUAL_NAT, PLAIN, seed=7)
+    assert run(USUAL_NAT, PLAIN, seed=7) != run(USUAL_NAT, PLAIN, seed=8)
