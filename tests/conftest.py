@@ -7,6 +7,7 @@ With C{MIREDO_NO_SKIP=1} in the environment a skipped test is a failed one.
 
 import inspect
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -14,6 +15,12 @@ from coverage import Coverage
 from hypothesis import settings
 
 from tests.namespaced import ForkedTestFailed, descriptors_closed, install_reactor, run_in_namespaces
+from tests.recorded import pytest_configure
+
+__all__ = ["pytest_configure"]
+
+# A shell that starts the tests in the background has them ignore SIGINT, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("miredo", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("miredo")

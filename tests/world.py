@@ -5,12 +5,19 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
+from typing import ClassVar, TypeVar
 
-from miredo.address.endpoint import Endpoint, IPv6
+from miredo.address.endpoint import Dice, Endpoint, IPv6
 from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.world import ClientNode, NativeHost, Port, RelayNode, ServerNode, TunnelNode, World
+from miredo.teredo.client import Client
+from miredo.teredo.recording import Recorder
+from miredo.teredo.relay import Relay
+from miredo.teredo.server import Server
+
+Core = TypeVar("Core", Client, Relay, Server)
 
 PATIENCE = 9.0
 """Seconds after which a packet that waits for its peer is given up."""
@@ -27,12 +34,29 @@ class Carried:
 
 
 class WatchedWorld(World):
-    """Remembers each datagram, and is looked at before every event."""
+    """Remembers each datagram, and is looked at before every event.
+
+    @cvar recorders: of the nodes of the newest world.
+    @cvar record_limit: how many bytes each keeps; none is recorded while it is 0.
+    """
+
+    recorders: ClassVar[list[Recorder]] = []
+    record_limit: ClassVar[int] = 0
 
     def __init__(self, seed: int = 0, link: Link | None = None) -> None:
         super().__init__(seed, link)
+        self.recorders.clear()
         self.carried: list[Carried] = []
         self.checks: list[Callable[[], None]] = []
+
+    def build(self, name: str, make: Callable[[Dice], Core]) -> Core:
+        if not self.record_limit:
+            return super().build(name, make)
+        recorder = Recorder(name, self.dice, lambda: self.now, limit=self.record_limit)
+        core = make(recorder.dice)
+        recorder.watch(core)
+        self.recorders.append(recorder)
+        return core
 
     def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes) -> None:
         self.carried.append(Carried(self.now, sender.name, to, payload))
@@ -181,12 +205,12 @@ def holds_only_trusted(node: TunnelNode) -> Callable[[], None]:
 
 
 def reachable(*roots: object) -> int:
-    """How many objects these hold on to, themselves included; code and classes do not count."""
+    """How many objects these hold on to, themselves included; code, classes and recorders do not count."""
     seen: dict[int, object] = {}
     found = list(roots)
     while found:
         each = found.pop()
-        if id(each) not in seen and not isinstance(each, (type, FunctionType, ModuleType)):
+        if id(each) not in seen and not isinstance(each, (type, FunctionType, ModuleType, Recorder)):
             seen[id(each)] = each
             found += gc.get_referents(each)
     return len(seen)

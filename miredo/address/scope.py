@@ -107,6 +107,10 @@ class IPv4Scope:
         """Whether C{ipv4} may be sent to: it is global unicast as far as this role is concerned."""
         return self.forbids(ipv4) is None
 
+    def permits_server(self, ipv4: IPv4) -> bool:
+        """Whether a Teredo server may be at C{ipv4}: as L{permits}, and one on this host is as good as any."""
+        return self.forbids(ipv4) in (None, OWN_ADDRESS)
+
     def _allows(self, ipv4: IPv4) -> bool:
         return any(first <= ipv4 <= last for first, last in self._allowed)
 

@@ -15,24 +15,48 @@ from typing import BinaryIO
 
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab.links import Link
-from miredo.lab.nat import BEHAVIOURS, NatBehaviour, parse_behaviour
+from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, parse_behaviour
 from miredo.lab.plan import SIMULATED_DELAY, USUAL_NAT
 from miredo.lab.report import Report
 
 LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
 
 
+_NATS = """\
+The NATs, MAPPING/FILTERING in the words of RFC 4787:
+{kinds}
+or by a familiar name:
+{names}
+Any of these words may follow, in any order, each after a slash:
+  preserving, sequential, random
+                    which external port a new mapping gets; preserving is usual
+  load=RATE         with sequential: so many foreign mappings a second
+  hairpinning       the hosts inside reach each other's external endpoints
+  pool=COUNT        so many external addresses; /paired (usual): one for each
+                    host inside, /arbitrary: the destination's address decides
+  lifetime=SECONDS  how long an idle session lives
+  inbound-refresh   packets from outside keep a session alive too
+such as: --nat symmetric/sequential/load=5, --nat cone/hairpinning/pool=4/arbitrary
+""".format(
+    kinds="\n".join(f"  {behaviour}" for behaviour in BEHAVIOURS),
+    names="\n".join(
+        f"  {name:<26} {'Linux: who sends first is answered from another port' if behaviour.masquerade else behaviour}"
+        for name, behaviour in FAMILIAR.items()
+    ),
+)
+
+
 def parser() -> argparse.ArgumentParser:
-    kinds = "\n".join(f"  {behaviour}" for behaviour in BEHAVIOURS)
     arguments = argparse.ArgumentParser(
         prog="./x demo",
         description="A Teredo Internet on this machine: a client behind a NAT qualifies with our server and pings a "
         "native IPv6 host through our relay.",
-        epilog=f"The NATs, MAPPING/FILTERING in the words of RFC 4787:\n{kinds}\n"
-        "A third word assigns ports: /preserving (usual), /sequential or /random.",
+        epilog=_NATS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("--nat", type=_behaviour, default=USUAL_NAT, metavar="MAPPING/FILTERING")
+    arguments.add_argument(
+        "--nat", type=_behaviour, default=USUAL_NAT, metavar="NAT", help=f"see below; usually {USUAL_NAT}"
+    )
     arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
     links = arguments.add_argument_group("every link", "each way, between each node and its neighbour")
     links.add_argument("--delay", type=float, metavar="MS", help="milliseconds that a packet takes")
@@ -69,7 +93,7 @@ def main(words: list[str] | None = None) -> int:
         try:
             enter_lab()
         except NoNamespaces as refusal:
-            return _refused(refusal, options.json)
+            return _refused(refusal, options.nat, options.json)
         report = _live(options.nat, link, capture, options.verbose)
     text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text()
     try:
@@ -110,10 +134,11 @@ def _live(behaviour: NatBehaviour, link: Link, capture: BinaryIO | None, verbose
     return Demonstration(reactor, behaviour, configuration, link, capture).run()
 
 
-def _refused(refusal: NoNamespaces, as_json: bool) -> int:
+def _refused(refusal: NoNamespaces, behaviour: NatBehaviour, as_json: bool) -> int:
     """Say what is missing, the command that would allow it, and what works without."""
     if as_json:
-        print(json.dumps({"ok": False, "failure": refusal.reason, "cure": refusal.cure}))
+        refused = Report(simulated=False, nat=behaviour, failure=refusal.reason)
+        print(json.dumps({**refused.as_json(), "cure": refusal.cure}))
     print(f"demo: {refusal.reason}", file=sys.stderr)
     print(f"  to allow it:  {refusal.cure}", file=sys.stderr)
     print("  or in memory: ./x demo --sim", file=sys.stderr)

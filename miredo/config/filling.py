@@ -110,17 +110,19 @@ def fill(scope: Scope, notes: Notes) -> Filled:
 
 
 def compare(one: Filled, other: Filled, notes: Notes) -> None:
-    """Note what two roles of a namespace both claim, at the later one; two sections of one name have been noted."""
+    """Note what two roles both claim, at the later one; two sections of one name have been noted."""
     if (one.scope.kind, one.scope.name) == (other.scope.kind, other.scope.name):
         return
     if not (isinstance(one.config, RoleConfig) and isinstance(other.config, RoleConfig)):
         return
-    if one.config.namespace != other.config.namespace or "Namespace" in one.failed | other.failed:
-        return
+    apart = one.config.namespace != other.config.namespace or "Namespace" in one.failed | other.failed
     for theirs, ours in product(one.config.claims(), other.config.claims()):
+        if apart and not ours.anywhere:
+            continue
         if ours.clashes(theirs) and theirs.keyword not in one.failed and ours.keyword not in other.failed:
             message = f"{ours.what} is taken by {one.scope.title} ({one.config.where(theirs.keyword)})"
-            cure = " or ".join(dict.fromkeys([f"another {ours.keyword}", "another Namespace"]))
+            cures = [f"another {ours.keyword}"] if ours.anywhere else [f"another {ours.keyword}", "another Namespace"]
+            cure = " or ".join(dict.fromkeys(cures))
             notes.errors.append(notes.about(other.line(ours.keyword), message, f"give one of them {cure}"))
 
 

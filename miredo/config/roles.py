@@ -7,6 +7,7 @@ An IPv4 address is its 4 bytes, a prefix its first 4 bytes, a name is a C{str}. 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from posixpath import normpath
 from typing import TYPE_CHECKING, ClassVar
 
 from miredo.address.endpoint import IPv4, show_ipv4, show_ipv6
@@ -64,11 +65,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a role wants for itself in its namespace."""
+    """What a role wants for itself in its namespace, or in the whole process."""
 
     keyword: str
     what: str
     address: IPv4 = ANY_IPV4
+    anywhere: bool = False
 
     def clashes(self, other: Claim) -> bool:
         """Whether two roles cannot have both; 0.0.0.0 takes the port of every address."""
@@ -137,6 +139,9 @@ class RoleConfig(Located):
     namespace: str | None = field(
         default=None, metadata=directive("Namespace", namespace_name, "Network namespace of sockets and tunnel.")
     )
+    record: str | None = field(
+        default=None, metadata=directive("Record", absolute_path, "File that the flight recorder writes.")
+    )
 
     @property
     def title(self) -> str:
@@ -152,8 +157,9 @@ class RoleConfig(Located):
         yield from ()
 
     def claims(self) -> Iterator[Claim]:
-        """What no other role of the same namespace may have."""
-        yield from ()
+        """What no other role of the same namespace may have, and the file that no other role at all may have."""
+        if self.record is not None:
+            yield Claim("Record", f"file {normpath(self.record)}", anywhere=True)
 
     def _pair_faults(self, keyword: str, first: Host, second: Host | None, index: int = 0) -> Iterator[Fault]:
         """What is wrong with the two addresses of a server; a second one that is merely implied is not blamed twice."""
@@ -196,6 +202,7 @@ class TunnelConfig(RoleConfig):
 
     def claims(self) -> Iterator[Claim]:
         """A tunnel and a port."""
+        yield from super().claims()
         yield Claim("InterfaceName", f"interface {self.interface_name}")
         if self.bind_port:
             yield Claim("BindPort", f"UDP port {self.bind_port}", self.bind_address)
@@ -212,7 +219,7 @@ class ClientConfig(TunnelConfig):
         metadata=directive(
             "RelayType",
             relay_type(RelayType.CLIENT, RelayType.AUTOCLIENT),
-            "client, or autoclient: rests while there is another way to the IPv6 Internet.",
+            "client, or autoclient: the same so far; it is to rest while there is another way to the IPv6 Internet.",
         ),
     )
     server_address: tuple[Host, ...] = field(
@@ -332,6 +339,7 @@ class ServerConfig(RoleConfig):
 
     def claims(self) -> Iterator[Claim]:
         """The Teredo port of both addresses."""
+        yield from super().claims()
         yield Claim("ServerBindAddress", f"UDP port {TEREDO_PORT}", self.bind_address)
         yield Claim("ServerBindAddress2", f"UDP port {TEREDO_PORT}", self.bind_address2)
 

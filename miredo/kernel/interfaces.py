@@ -134,6 +134,9 @@ class INetwork(Interface):
     def ipv4_addresses() -> list[tuple[IPv4, int]]:
         """The IPv4 addresses of all links, the loopback's too, each with its prefix length."""
 
+    def ways_out() -> list[tuple[int, IPv4, int]]:
+        """The IPv4 default routes whose link has its carrier: link index, gateway (0.0.0.0: none), metric; sorted."""
+
     def broadcasts() -> list[IPv4]:
         """The directed broadcast address of each attached IPv4 subnet that has one (prefix length 30 or less)."""
 

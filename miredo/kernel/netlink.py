@@ -60,6 +60,7 @@ _IFF_UP = 1
 _IFA_F_NODAD = 2
 _IN6_ADDR_GEN_MODE_NONE = 1
 _MAIN_TABLE = 254
+_WITHOUT_CARRIER = 0x01 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _UNICAST = 1
 _LOCAL = 2
 _SCOPE_UNIVERSE = 0
@@ -188,6 +189,16 @@ class KernelNetwork:
             (_address(message, "IFA_LOCAL", "IFA_ADDRESS"), message["prefixlen"])
             for message in self._address_messages(socket.AF_INET)
         ]
+
+    def ways_out(self) -> list[tuple[int, IPv4, int]]:
+        message = rtmsg()
+        message["family"] = socket.AF_INET
+        found = self._route.ask(message, RTM_GETROUTE, _NLM_F_DUMP, "routes")
+        return sorted(
+            (_number(route, "RTA_OIF"), _address(route, "RTA_GATEWAY"), _number(route, "RTA_PRIORITY"))
+            for route in found
+            if route["dst_len"] == 0 and route["table"] == _MAIN_TABLE and not route["flags"] & _WITHOUT_CARRIER
+        )
 
     def broadcasts(self) -> list[IPv4]:
         return broadcasts_of(self.ipv4_addresses())

@@ -121,11 +121,12 @@ class Laboratory:
         client, core = self._networks[place.client], self._networks[place.outside]
         client.add_address(inside.index, *interface_of(place.inside))
         client.add_route(*prefix_of("0.0.0.0/0"), inside.index)
-        external = parse_ipv4(place.external)
-        core.add_route(external, 32, outside.index)
+        nat = Nat(behaviour, parse_ipv4(place.external), self._dice)
+        for address in nat.addresses:
+            core.add_route(address, 32, outside.index)
         if self._link != Link():
             outside = DistantTunnel(outside, self._link, self._clock, self._luck)
-        return NatBox(Nat(behaviour, external, self._dice), inside, outside, self._clock)
+        return NatBox(nat, inside, outside, self._clock)
 
     def _add_route(self, route: Route) -> None:
         network = self._networks[route.node]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import BinaryIO
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -22,23 +23,42 @@ BATCH = 64
 
 
 class Capture:
-    """A file, closed with the capture, and a socket in each node."""
+    """A file, closed with the capture, and a socket in each node.
+
+    @ivar failure: why the file is not whole, once it is not.
+    """
 
     def __init__(self, file: BinaryIO, nodes: tuple[str, ...], reactor: IReactorFDSet) -> None:
+        self.failure: str | None = None
         self._file = file
-        self._file.write(section_header())
+        self._started = time.time() - boottime()
+        self._write(section_header())
         for node in nodes:
-            self._file.write(interface_description(node))
+            self._write(interface_description(node))
         self._sockets = [_Tap(self, number, node, reactor) for number, node in enumerate(nodes)]
 
     def record(self, interface: int, packet: bytes) -> None:
-        self._file.write(enhanced_packet(interface, boottime(), packet))
+        self._write(enhanced_packet(interface, self._started + boottime(), packet))
 
     def close(self) -> None:
         """Take what has arrived, and end."""
         for tap in self._sockets:
             tap.close()
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            self._fail(error)
+
+    def _write(self, block: bytes) -> None:
+        """A disk that is full ends the record, not the run."""
+        if self.failure is None:
+            try:
+                self._file.write(block)
+            except OSError as error:
+                self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = self.failure or f"the packets could not be recorded: {error.strerror}"
 
 
 @implementer(IReadDescriptor)

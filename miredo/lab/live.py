@@ -38,10 +38,12 @@ from miredo.lab.plan import (
     PING_PATIENCE,
     PINGS,
     QUALIFICATION_PATIENCE,
+    SHOWN,
     USUAL_NAT,
 )
 from miredo.lab.report import Report
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
+from miredo.service.roles import TunnelService
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
 
@@ -58,6 +60,7 @@ class Observation:
         self.steps: list[Step] = []
         self.qualified: dict[str, tuple[float, Qualified]] = {}
         self.observed: dict[str, NatObserved] = {}
+        self.ports: dict[str, int] = {}
         self._nodes = {role.title: _node(role) for role in configuration.roles}
         self._names = topology.ipv4_names()
         self._started = started
@@ -144,16 +147,23 @@ class Demonstration:
             roles = assemble_on(self._reactor, self._configuration, observation)
             roles.privilegedStartService()
             roles.startService()
+            observation.ports = {_node(role.config): role.port for role in roles if isinstance(role, TunnelService)}
             await self._plan(observation)
             self._completed = True
         finally:
-            if roles is not None and roles.running:
-                await maybeDeferred(roles.stopService)
-            laboratory.close()
-            if capture is not None:
-                capture.close()
-            if self._reactor.running:
-                self._reactor.stop()
+            try:
+                await self._end(laboratory, roles, capture)
+            finally:
+                if self._reactor.running:
+                    self._reactor.stop()
+
+    async def _end(self, laboratory: Laboratory, roles: Roles | None, capture: Capture | None) -> None:
+        if roles is not None and roles.running:
+            await maybeDeferred(roles.stopService)
+        laboratory.close()
+        if capture is not None:
+            capture.close()
+            self.report.failure = self.report.failure or capture.failure
 
     async def _plan(self, observation: Observation) -> None:
         report = self.report
@@ -179,18 +189,13 @@ class Demonstration:
 
     def _describe(self, observation: Observation) -> None:
         """Who is there, with which addresses, as far as is known now."""
-        nodes: dict[str, list[str]] = {node: [] for node in ("server", "relay", HOST, CLIENT, PEER)}
-        for end in TEREDO_INTERNET.ends():
-            if end.node in nodes:
-                nodes[end.node] += [address.partition("/")[0] for address in end.addresses]
-        for nat in TEREDO_INTERNET.nats:
-            nodes[nat.client] += [nat.inside.partition("/")[0], f"NAT {nat.external}"]
+        nodes = {node: TEREDO_INTERNET.addresses_of(node) for node in SHOWN}
         for node, (_, qualified) in observation.qualified.items():
             nodes[node].append(show_ipv6(qualified.address))
         self.report.nodes = nodes
         observed = observation.observed.get(CLIENT)
         if observed is not None:
-            self.report.mapping, self.report.mapped = observed.mapping, show_endpoint(observed.mapped)
+            self.report.observe(observed, observation.ports[CLIENT])
 
     async def _answer(self, ping: Ping, seconds: float) -> float | None:
         await self._until(lambda: ping.answered is not None, seconds)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The NAT model on real packets: two TUN devices with L{Nat} between them, translating UDP over IPv4.
 
+What is sent from the inside to an external address comes back out of the inside's device (hairpinning).
 It does what a router does besides: it takes one from the TTL, and it lets nothing through whose checksums are wrong.
 Other protocols and fragments it drops, as a NAT may that never sees one; it counts them.
 """
@@ -46,16 +47,21 @@ class NatBox:
         packet, datagram = opened
         source, destination = _ends(packet, datagram)
         external = self.nat.outbound(source, destination, self._clock.now())
-        if external is not None:
+        if external is None:
+            return
+        if self.nat.owns(destination):
+            self._let_in(packet, datagram, external, destination)
+        else:
             self._write(self._outside, _rewritten(packet, datagram, external, destination))
 
     def _from_outside(self, raw: bytes) -> None:
         opened = self._opened(raw)
-        if opened is None:
-            return
-        packet, datagram = opened
-        source, destination = _ends(packet, datagram)
-        inside = self.nat.inbound(source, destination, self._clock.now())
+        if opened is not None:
+            self._let_in(*opened, *_ends(*opened))
+
+    def _let_in(self, packet: IPv4Packet, datagram: UDPDatagram, source: Endpoint, external: Endpoint) -> None:
+        """The packet has come to our external address, from outside or from our own inside."""
+        inside = self.nat.inbound(source, external, self._clock.now())
         if inside is not None:
             self._write(self._inside, _rewritten(packet, datagram, source, inside))
 

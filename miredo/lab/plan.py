@@ -19,6 +19,8 @@ USUAL_NAT = NatBehaviour(Mapping.ENDPOINT_INDEPENDENT, Filtering.ADDRESS_AND_POR
 """The "port-restricted cone" of most homes."""
 
 CLIENT, PEER, HOST = "client-a", "client-b", "host"
+SHOWN = ("server", "relay", HOST, CLIENT, PEER)
+"""The nodes whose addresses are told."""
 
 SIMULATED_DELAY = 0.01
 """Seconds each way between a node and the core in memory, so that times there mean something."""

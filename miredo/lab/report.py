@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from miredo.address.endpoint import show_endpoint
 from miredo.lab.ladder import Step, as_json, render
 from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour
-from miredo.teredo.actions import Mapping
+from miredo.teredo.actions import Mapping, NatObserved
 
 COLUMNS = ("client-a", "server", "relay", "host")
 """The nodes of the drawing, from left to right."""
@@ -30,6 +31,8 @@ class Report:
     nodes: dict[str, list[str]] = field(default_factory=dict)
     mapping: Mapping = Mapping.UNKNOWN
     mapped: str | None = None
+    port_preserved: bool | None = None
+    same_address: bool | None = None
     qualified: float | None = None
     first_ping: float | None = None
     rtts: list[float | None] = field(default_factory=list)
@@ -61,6 +64,8 @@ class Report:
                 "mapping": self.mapping.value,
                 "filtering": FILTERING_NOT_MEASURED,
                 "mapped": self.mapped,
+                "port_preserved": self.port_preserved,
+                "same_address": self.same_address,
                 "is": str(self.nat),
             },
             "link": str(self.link),
@@ -76,6 +81,8 @@ class Report:
         lines += [f"  {name:{width}}  {', '.join(addresses)}" for name, addresses in self.nodes.items()]
         lines += ["", *self._results(), ""]
         shown = [step for step in self.steps if {step.sender, step.receiver} <= set(COLUMNS)][:LONGEST_LADDER]
+        answers = [number for number, step in enumerate(shown, 1) if step.receiver == COLUMNS[0]]
+        shown = shown[: answers[-1]] if answers else shown
         lines += ["Packets of client-a, up to the first pings:", "", render(shown, COLUMNS), ""]
         lines.append("OK" if self.ok else f"FAILED: {self.failure or 'the native host did not answer every ping'}")
         return "\n".join(lines)
@@ -84,9 +91,9 @@ class Report:
         rtts = [rtt for rtt in self.rtts if rtt is not None]
         spread = f"{_ms(min(rtts))} / {_ms(sum(rtts) / len(rtts))} / {_ms(max(rtts))}" if rtts else "none"
         rows: Sequence[tuple[str, str]] = (
-            ("NAT in front of client-a", f"{self.nat} (mapping/filtering, RFC 4787)"),
+            ("NAT in front of client-a", f"{self.nat}"),
             ("every link, each way", str(self.link)),
-            ("what the client learned of it", f"mapping {self.mapping.value}; filtering {FILTERING_NOT_MEASURED}"),
+            ("what the client learned of it", self._learned()),
             ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
             ("first ping to the native host", _ms(self.first_ping)),
             (f"{len(self.rtts)} more pings, min / mean / max", f"{spread} ({len(rtts)} answered)"),
@@ -95,6 +102,16 @@ class Report:
         )
         width = max(len(name) for name, _ in rows)
         return [f"  {name:{width}}  {value}" for name, value in rows]
+
+    def _learned(self) -> str:
+        port = {None: "", True: ", port preserved", False: ", port not preserved"}[self.port_preserved]
+        pooling = ", other address for the other server" if self.same_address is False else ""
+        return f"mapping {self.mapping.value}{port}{pooling}; filtering {FILTERING_NOT_MEASURED}"
+
+    def observe(self, observed: NatObserved, local_port: int) -> None:
+        """What the client learned of its NAT."""
+        self.mapping, self.mapped = observed.mapping, show_endpoint(observed.mapped)
+        self.port_preserved, self.same_address = observed.preserves(local_port), observed.same_address
 
 
 def _ms(seconds: float | None) -> str:

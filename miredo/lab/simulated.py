@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from miredo.address.endpoint import show_endpoint, show_ipv6
+from miredo.address.endpoint import show_ipv6
 from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
@@ -16,23 +16,22 @@ from miredo.lab.plan import (
     PING_PATIENCE,
     PINGS,
     QUALIFICATION_PATIENCE,
+    SHOWN,
     USUAL_NAT,
 )
 from miredo.lab.report import Report
-from miredo.lab.world import ClientNode, World
-
-SERVER, RELAY = ("192.0.2.1", "192.0.2.2"), "192.0.2.17"
-NAT_A, NAT_B, HOST_TEXT = "198.51.100.1", "198.51.100.2", "2001:db8:3::1"
+from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
+from miredo.lab.world import CLIENT_PORT, ClientNode, World
 
 
 def run(behaviour: NatBehaviour, link: Link, seed: int = 0) -> Report:
     """The whole plan with a client behind such a NAT."""
     world = World(seed, link)
-    server = world.server(*SERVER)
-    world.relay(RELAY)
-    host = world.host(HOST_TEXT, HOST)
-    client = world.client(NAT_A, server, behaviour, CLIENT)
-    peer = world.client(NAT_B, server, USUAL_NAT, PEER)
+    server = world.server(*TEREDO_INTERNET.addresses_of("server")[:2])
+    world.relay(TEREDO_INTERNET.addresses_of("relay")[0])
+    host = world.host(show_ipv6(HOST_ADDRESS), HOST)
+    client = world.client(TEREDO_INTERNET.external_of(CLIENT), server, behaviour, CLIENT)
+    peer = world.client(TEREDO_INTERNET.external_of(PEER), server, USUAL_NAT, PEER)
     report = Report(simulated=True, nat=behaviour, link=link, steps=world.steps)
     client.start()
     peer.start()
@@ -60,9 +59,9 @@ def _wait(world: World, ping: Ping, seconds: float) -> float | None:
 
 
 def _describe(report: Report, client: ClientNode, peer: ClientNode) -> None:
-    report.nodes = {"server": list(SERVER), "relay": [RELAY], HOST: [HOST_TEXT]}
-    for node, external in ((client, NAT_A), (peer, NAT_B)):
-        teredo = [show_ipv6(node.qualified.address)] if node.qualified else []
-        report.nodes[node.name] = [f"NAT {external}", *teredo]
+    report.nodes = {node: TEREDO_INTERNET.addresses_of(node) for node in SHOWN}
+    for node in (client, peer):
+        if node.qualified:
+            report.nodes[node.name].append(show_ipv6(node.qualified.address))
     if client.observed is not None:
-        report.mapping, report.mapped = client.observed.mapping, show_endpoint(client.observed.mapped)
+        report.observe(client.observed, CLIENT_PORT)

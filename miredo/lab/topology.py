@@ -83,6 +83,18 @@ class Topology:
                     names[ip_interface(text).ip.packed] = end.node
         return names
 
+    def addresses_of(self, node: str) -> list[str]:
+        """The addresses of a node's cables, and of the NAT that it is behind: its own first."""
+        found = [text.partition("/")[0] for end in self.ends() if end.node == node for text in end.addresses]
+        for nat in self.nats:
+            if nat.client == node:
+                found += [nat.inside.partition("/")[0], f"NAT {nat.external}"]
+        return found
+
+    def external_of(self, client: str) -> str:
+        """The IPv4 address of the NAT that a client is behind."""
+        return next(nat.external for nat in self.nats if nat.client == client)
+
     def ends(self) -> list[End]:
         return [end for wire in self.wires for end in (wire.one, wire.other)]
 

@@ -12,8 +12,19 @@ import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from random import Random
+from typing import TypeVar
 
-from miredo.address.endpoint import Endpoint, IPv4, IPv6, endpoint, ipv4_of, parse_ipv4, parse_ipv6, show_endpoint
+from miredo.address.endpoint import (
+    Dice,
+    Endpoint,
+    IPv4,
+    IPv6,
+    endpoint,
+    ipv4_of,
+    parse_ipv4,
+    parse_ipv6,
+    show_endpoint,
+)
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import TEREDO_PORT, is_teredo
 from miredo.lab.fastpath import FastPathMap
@@ -44,9 +55,14 @@ from miredo.teredo.relay import CONTACT_LIMIT, Relay
 from miredo.teredo.server import Server
 from miredo.wire.ipv6 import destination_of, source_of
 
+Core = TypeVar("Core", Client, Relay, Server)
+
 RELAY_PORT, CLIENT_PORT = 3545, 40000
 INSIDE = parse_ipv4("192.168.1.2")
-"""A client's address behind its NAT."""
+"""The address of the first client behind a NAT; the next ones follow."""
+
+Receive = Callable[[bytes, Endpoint, Endpoint], None]
+"""Takes a datagram's payload, source and destination."""
 
 REPORT_DELAY = 1.0
 """Seconds by which the fake fast path's reports are late, as the kernel's are."""
@@ -72,6 +88,11 @@ class World:
 
     def dice(self, count: int) -> bytes:
         return self.random.randbytes(count)
+
+    def build(self, name: str, make: Callable[[Dice], Core]) -> Core:
+        """The core of a node; a world that records its cores does so here."""
+        del name
+        return make(self.dice)
 
     # ------------------------------------------------------------ time
 
@@ -134,7 +155,10 @@ class World:
     def relay(
         self, ipv4: str, name: str = "relay", *, direct_bubbles: bool = False, contact_limit: int = CONTACT_LIMIT
     ) -> RelayNode:
-        core = Relay(IPv4Scope(), self.dice, direct_bubbles=direct_bubbles, contact_limit=contact_limit)
+        core = self.build(
+            name,
+            lambda dice: Relay(IPv4Scope(), dice, direct_bubbles=direct_bubbles, contact_limit=contact_limit),
+        )
         self._teredo_route = RelayNode(self, name, core, endpoint(parse_ipv4(ipv4), RELAY_PORT))
         return self._teredo_route
 
@@ -145,11 +169,21 @@ class World:
     def client(
         self, external: str, server: ServerNode, behaviour: NatBehaviour | None = None, name: str = "client"
     ) -> ClientNode:
-        """A client at the IPv4 address C{external}, or behind a NAT that has it."""
-        ipv4 = parse_ipv4(external)
-        nat = Nat(behaviour, ipv4, self.dice) if behaviour else None
-        own = endpoint(INSIDE if nat else ipv4, CLIENT_PORT)
-        return ClientNode(self, name, own, nat, server)
+        """A client at the IPv4 address C{external}, or behind a NAT of its own that has it."""
+        if behaviour is not None:
+            return self.client_in(self.home(external, behaviour, name), server, name)
+        return ClientNode(self, name, endpoint(parse_ipv4(external), CLIENT_PORT), None, server)
+
+    def home(self, external: str, behaviour: NatBehaviour, name: str = "home") -> Home:
+        """A NAT for several clients; with a pool, the IPv4 address C{external} is its first."""
+        home = Home(self, name, Nat(behaviour, parse_ipv4(external), self.dice))
+        for address in home.nat.addresses:
+            self.claim(address, home)
+        return home
+
+    def client_in(self, home: Home, server: ServerNode, name: str) -> ClientNode:
+        """A client behind that NAT, at an inside address of its own and the same port as the others."""
+        return ClientNode(self, name, endpoint(home.vacant, CLIENT_PORT), home, server)
 
     def report_error(self, message: bytes, to: IPv6) -> None:
         """A relay's ICMPv6 error reaches the native host whose packet it is about."""
@@ -158,33 +192,74 @@ class World:
 
 
 class Port:
-    """A node's attachment to the IPv4 core, with a NAT in between or not."""
+    """A node's attachment to the IPv4 core.
 
-    def __init__(
-        self, world: World, name: str, receive: Callable[[bytes, Endpoint, Endpoint], None], nat: Nat | None = None
-    ) -> None:
+    @ivar nat: what lies in between.
+    """
+
+    nat: Nat | None = None
+
+    def __init__(self, world: World, name: str, receive: Receive) -> None:
         self.name = name
         self.out, self.back = Transmitter(world.link), Transmitter(world.link)
-        self.nat = nat
         self._world = world
         self._receive = receive
 
     def send(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
-        if self.nat is not None:
-            external = self.nat.outbound(source, to, self._world.now)
-            if external is None:
-                return
-            source = external
         self._world.carry(self, source, to, payload)
 
     def arrived(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
-        if self.nat is not None:
-            inside = self.nat.inbound(source, to, self._world.now)
-            if inside is None:
-                self._world.steps.append(Step(self._world.now, self.name, self.name, describe(payload), "filtered"))
-                return
-            to = inside
         self._receive(payload, source, to)
+
+
+class Home(Port):
+    """A NAT's attachment to the IPv4 core, and who is behind it; a host of the same name is not drawn apart from it."""
+
+    nat: Nat
+
+    def __init__(self, world: World, name: str, nat: Nat) -> None:
+        super().__init__(world, name, self._delivered)
+        self.nat = nat
+        self._hosts: dict[IPv4, tuple[str, Receive]] = {}
+
+    @property
+    def vacant(self) -> IPv4:
+        """The inside address of the next host."""
+        return INSIDE[:3] + bytes([INSIDE[3] + len(self._hosts)])
+
+    def join(self, address: IPv4, name: str, receive: Receive) -> None:
+        """A host comes in."""
+        self._hosts[address] = name, receive
+
+    def send(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+        host = self._hosts[ipv4_of(source)][0]
+        external = self.nat.outbound(source, to, self._world.now)
+        if external is None:
+            self._note(host, self.name, payload, "refused")
+            return
+        if host != self.name:
+            self._note(host, self.name, payload)
+        if self.nat.owns(to):
+            # A later event, as an answer that comes while its question is being sent would find the sender busy.
+            self._world.at(self._world.now, lambda: self.arrived(external, to, payload))
+        else:
+            super().send(external, to, payload)
+
+    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+        inside = self.nat.inbound(source, to, self._world.now)
+        if inside is None:
+            self._note(self.name, self.name, payload, "filtered")
+        else:
+            super().arrived(source, inside, payload)
+
+    def _delivered(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
+        host, receive = self._hosts[ipv4_of(to)]
+        if host != self.name:
+            self._note(self.name, host, payload)
+        receive(payload, source, to)
+
+    def _note(self, sender: str, receiver: str, payload: bytes, note: str = "") -> None:
+        self._world.steps.append(Step(self._world.now, sender, receiver, describe(payload), note))
 
 
 class ServerNode:
@@ -193,7 +268,7 @@ class ServerNode:
     def __init__(self, world: World, name: str, addresses: tuple[IPv4, IPv4]) -> None:
         self.name = name
         self.addresses = addresses
-        self.core = Server(addresses, IPv4Scope())
+        self.core = world.build(name, lambda _: Server(addresses, IPv4Scope()))
         self.up = True
         self._world = world
         self._port = Port(world, name, self._received)
@@ -217,7 +292,7 @@ class ServerNode:
 class TunnelNode(ABC):
     """What a client and a relay have in common: a core with deadlines, a service port, a tunnel, a fast path."""
 
-    def __init__(self, world: World, name: str, core: Client | Relay, own: Endpoint, nat: Nat | None = None) -> None:
+    def __init__(self, world: World, name: str, core: Client | Relay, own: Endpoint, home: Home | None = None) -> None:
         self.name = name
         self.core = core
         self.fast = FastPathMap()
@@ -226,8 +301,11 @@ class TunnelNode(ABC):
         self._world = world
         self._own = own
         self._armed: float | None = None
-        self.port = Port(world, name, self._received, nat)
-        world.claim(nat.external if nat else ipv4_of(own), self.port)
+        self.port = home or Port(world, name, self._received)
+        if home is not None:
+            home.join(ipv4_of(own), name, self._received)
+        else:
+            world.claim(ipv4_of(own), self.port)
 
     def start(self) -> None:
         self._obey(self.core.start(self._world.now))
@@ -343,9 +421,10 @@ class ClientNode(TunnelNode):
 
     core: Client
 
-    def __init__(self, world: World, name: str, own: Endpoint, nat: Nat | None, server: ServerNode) -> None:
+    def __init__(self, world: World, name: str, own: Endpoint, home: Home | None, server: ServerNode) -> None:
         servers = [ServerAddresses(*server.addresses)]
-        super().__init__(world, name, Client(servers, IPv4Scope(), world.dice), own, nat)
+        core = world.build(name, lambda dice: Client(servers, IPv4Scope(), dice))
+        super().__init__(world, name, core, own, home)
         self.qualified: Qualified | None = None
         self.observed: NatObserved | None = None
         self.kernel = Kernel(world.dice, self.transmit)

@@ -12,11 +12,17 @@ from zope.interface import Interface, implementer
 from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
 from miredo.kernel.interfaces import IClock, INetwork, ITunnel
-from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
+from miredo.teredo.actions import NatObserved, Qualified, ServerSilent, Unqualified
 
 ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
 """Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
 DEFAULT_ROUTE = bytes(16)
+POOLING = {
+    None: "one address seen",
+    True: "the same address for both servers",
+    False: "another address for each server",
+}
+"""What two servers tell of a NAT's external addresses."""
 LOOK_INTERVAL = 0.001
 """Seconds between looks at whether the kernel takes packets for a new address. Ours; it mostly does at the second."""
 KERNEL_PATIENCE = 1.0
@@ -35,8 +41,8 @@ class IAnnouncements(Interface):
     def server_silent(event: ServerSilent) -> None:
         """The server did not answer."""
 
-    def nat_observed(event: NatObserved) -> None:
-        """Something was learned of the NAT."""
+    def nat_observed(event: NatObserved, local_port: int) -> None:
+        """Something was learned of the NAT in front of our port."""
 
 
 @implementer(IAnnouncements)
@@ -80,11 +86,15 @@ class TunnelAddress:
     def server_silent(self, event: ServerSilent) -> None:
         self._log.warn("{role}: No reply from Teredo server ({to})", **self._about(to=show_endpoint(event.server)))
 
-    def nat_observed(self, event: NatObserved) -> None:
-        seen = "" if event.mapping is Mapping.UNKNOWN else ", asked through both addresses of the server"
+    def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self._log.info(
-            "{role}: NAT mapping: {mapping}; mapped address: {mapped}{seen}",
-            **self._about(mapping=event.mapping.value, mapped=show_endpoint(event.mapped), seen=seen),
+            "{role}: NAT: mapping {mapping}, port {port}, {addresses}; filtering not measured; mapped address {mapped}",
+            **self._about(
+                mapping=event.mapping.value,
+                port="preserved" if event.preserves(local_port) else "not preserved",
+                addresses=POOLING[event.same_address],
+                mapped=show_endpoint(event.mapped),
+            ),
         )
 
     def _configure(self, address: IPv6, mtu: int) -> None:

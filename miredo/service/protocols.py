@@ -103,7 +103,7 @@ class TunnelProtocol(TeredoProtocol):
         self._obey(self.core.start(self._clock.now()))
 
     def restart(self) -> None:
-        """A link or an address changed, or a server is known now: what depends on it is asked anew."""
+        """An address or a way out changed, or a server is known now: what depends on it is asked anew."""
         self._obey(self.core.start(self._clock.now()))
 
     def end(self) -> None:
@@ -204,7 +204,11 @@ class TeredoClientProtocol(TunnelProtocol):
             case ServerSilent():
                 self._announcements.server_silent(action)
             case NatObserved():
-                self._announcements.nat_observed(action)
+                self._announcements.nat_observed(action, self._local_port())
+
+    def _local_port(self) -> int:
+        """Our service port as we have it ourselves; 0 if it is closed."""
+        return 0 if self.transport is None else int(self.transport.getHost().port)
 
 
 class TeredoRelayProtocol(TunnelProtocol):

@@ -7,7 +7,9 @@ C{stopService} leaves no address, route, interface, timer or descriptor behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from errno import EADDRNOTAVAIL
 from typing import Generic, TypeVar
 
 from twisted.application.service import Service
@@ -16,7 +18,7 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.logger import Logger
 
-from miredo.address.endpoint import IPv4, show_ipv4
+from miredo.address.endpoint import Dice, IPv4, show_ipv4
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import TEREDO_PORT
 from miredo.config import ClientConfig, RelayConfig, RoleConfig, ServerConfig, TunnelConfig, next_ipv4
@@ -29,6 +31,7 @@ from miredo.service.protocols import (
     TeredoServerProtocol,
     TunnelProtocol,
 )
+from miredo.service.recorder import FlightRecorder
 from miredo.service.surroundings import StartFailure, Surroundings, blaming
 from miredo.teredo.client import Client
 from miredo.teredo.qualification import Server as ServerAddresses
@@ -39,10 +42,16 @@ RESOLVE_AGAIN = 10.0
 """Seconds until a server's name that could not be resolved is looked up again. Ours."""
 
 Config = TypeVar("Config", bound=RoleConfig)
+Core = TypeVar("Core", Client, Relay, Server)
 
 
 class RoleService(Service, Generic[Config]):
-    """What all roles have: a network namespace that they look at, ports, and things to close."""
+    """What all roles have: a network namespace that they look at, ports, and things to close.
+
+    @ivar recorder: records the core, if C{Record} asks for it.
+    """
+
+    recorder: FlightRecorder | None = None
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self.config = config
@@ -81,6 +90,18 @@ class RoleService(Service, Generic[Config]):
         self._ports.append(transport)
         return transport
 
+    def build(self, make: Callable[[Dice], Core]) -> Core:
+        """Make the core, and record it if that is wished."""
+        path, around = self.config.record, self._surroundings
+        if path is None:
+            return make(around.dice)
+        with blaming(self.config, "Record"):
+            self.recorder = FlightRecorder(self.config.title, path, around.dice, around.clock.now)
+        self._open.callback(self.recorder.close)
+        core = make(self.recorder.dice)
+        self.recorder.watch(core)
+        return core
+
     def _close(self) -> Deferred[None]:
         """Close the ports, then everything else, the last first."""
         ports, self._ports = self._ports, []
@@ -105,11 +126,23 @@ class TunnelService(RoleService[Config]):
     def open_port(self, config: TunnelConfig) -> None:
         """Listen with the protocol, whose alarm is given back whatever happens."""
         self._open.callback(self.protocol.end)
-        self.listen(self.protocol, config.bind_address, config.bind_port, "BindPort")
+        try:
+            transport = self._surroundings.endpoints.listen_udp(
+                self.protocol, show_ipv4(config.bind_address), config.bind_port
+            )
+        except OSError as error:
+            keyword = "BindAddress" if error.errno == EADDRNOTAVAIL else "BindPort"
+            raise StartFailure(f"{config.where(keyword)}: {error.strerror}") from error
+        self._ports.append(transport)
+
+    @property
+    def port(self) -> int:
+        """The UDP port that it listens on."""
+        return int(self._ports[0].getHost().port)
 
     def watch(self, network: INetwork) -> None:
-        """Notice when the addresses of the namespace change."""
-        self._addresses = _own(network)
+        """Notice when the addresses of the namespace, or its ways to the IPv4 Internet, change."""
+        self._attached = _own(network), network.ways_out()
         watch = network.watch(lambda: self._changed(network))
         self._open.callback(watch.close)
 
@@ -119,12 +152,12 @@ class TunnelService(RoleService[Config]):
         self.protocol.begin()
 
     def _changed(self, network: INetwork) -> None:
-        own = _own(network)
-        if own == self._addresses or not self.running:
+        own, _ = attached = _own(network), network.ways_out()
+        if attached == self._attached or not self.running:
             return
-        self._addresses = own
+        self._attached = attached
         self._scope.attached(own, network.broadcasts())
-        self._log.info("{role}: the IPv4 addresses of this host changed", role=self.name)
+        self._log.info("{role}: the IPv4 addresses or default routes of this host changed", role=self.name)
         self.protocol.restart()
 
 
@@ -150,7 +183,8 @@ class TeredoClientService(TunnelService[ClientConfig]):
         self._open.callback(icmpv6.close)
         tunnel = self.open_tunnel(config)
         refresh_interval = float(config.refresh_interval)
-        core = Client([] if self._has_names else servers, self._scope, around.dice, refresh_interval=refresh_interval)
+        known = [] if self._has_names else servers
+        core = self.build(lambda dice: Client(known, self._scope, dice, refresh_interval=refresh_interval))
         address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
         self._open.callback(address.close)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
@@ -227,7 +261,9 @@ class TeredoRelayService(TunnelService[RelayConfig]):
         tunnel = self.open_tunnel(config)
         with blaming(config, "Prefix"):
             network.add_route(config.prefix + bytes(12), 32, tunnel.index)
-        core = Relay(self._scope, around.dice, prefix=config.prefix, direct_bubbles=config.direct_bubbles)
+        core = self.build(
+            lambda dice: Relay(self._scope, dice, prefix=config.prefix, direct_bubbles=config.direct_bubbles)
+        )
         self.protocol = TeredoRelayProtocol(config.title, core, around.clock, tunnel, icmpv6, around.observer)
         self.open_port(config)
         self.watch(network)
@@ -241,13 +277,14 @@ class TeredoServerService(RoleService[ServerConfig]):
     """A Teredo server."""
 
     def open(self, network: INetwork) -> None:
-        del network
         config, around = self.config, self._surroundings
         with blaming(config, "ServerBindAddress"):
             native = around.endpoints.raw_ipv6()
         self._open.callback(native.close)
         addresses = config.bind_address, config.bind_address2
-        core = Server(addresses, IPv4Scope(config.allow_ipv4), prefix=config.prefix, mtu=config.interface_mtu)
+        # Our own addresses are good: a relay may be here too. The core knows its own two (RFC 4380 5.4.3).
+        scope = IPv4Scope(config.allow_ipv4, broadcasts=network.broadcasts())
+        core = self.build(lambda _: Server(addresses, scope, prefix=config.prefix, mtu=config.interface_mtu))
         self.protocols = TeredoServerProtocol.pair(config.title, core, around.clock, native, around.observer)
         for protocol, address, keyword in zip(
             self.protocols, addresses, ("ServerBindAddress", "ServerBindAddress2"), strict=True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from miredo.address.endpoint import Endpoint, IPv6
+from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, port_of
 
 PRIMARY, SECONDARY = 0, 1
 """Which of its own two IPv4 addresses a server sends from; a client and a relay have only the first."""
@@ -76,6 +76,16 @@ class NatObserved(NamedTuple):
     mapping: Mapping
     mapped: Endpoint
     mapped_for_secondary: Endpoint | None
+
+    @property
+    def same_address(self) -> bool | None:
+        """Whether both servers saw one IPv4 address of ours (pooling, RFC 4787 4.1); C{None} if but one answered."""
+        other = self.mapped_for_secondary
+        return None if other is None else ipv4_of(other) == ipv4_of(self.mapped)
+
+    def preserves(self, local_port: int) -> bool:
+        """Whether the NAT maps our port to the same number (RFC 4787 4.2.1)."""
+        return port_of(self.mapped) == local_port
 
 
 class PeerTrusted(NamedTuple):

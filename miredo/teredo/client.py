@@ -57,6 +57,8 @@ PEER_LIMIT, CONTACT_LIMIT = 65536, 1024
 """Trusted peers and contacts kept at most. Ours."""
 ATTEMPT_RATE, ATTEMPT_BURST = 100.0, 200.0
 """Attempts a second over all peers, and at once. Ours."""
+STRANGERS_RATE, STRANGERS_BURST = 25.0, 50.0
+"""Connectivity tests a second for sources that the host has not sent to, and at once. Ours."""
 
 
 class Client:
@@ -84,8 +86,15 @@ class Client:
         self._scope = scope
         self._dice = dice
         self._own: IPv6 | None = None  # the address under which peers were learned
-        bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
-        self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
+        self._traversal = Traversal(
+            self.peers,
+            self.drops,
+            contact_limit,
+            TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST),
+            TokenBucket(STRANGERS_RATE, STRANGERS_BURST),
+            self._attempt,
+            _pause,
+        )
 
     # ------------------------------------------------------------ time and life
 
@@ -135,7 +144,7 @@ class Client:
         if is_teredo(destination):
             if destination == held.address:
                 return self._drop(Drop.OWN_ADDRESS)
-            if not (self._permits(mapped_of(destination)) and self._scope.permits(server_of(destination))):
+            if not (self._permits(mapped_of(destination)) and self._scope.permits_server(server_of(destination))):
                 return self._drop(Drop.FORBIDDEN_IPV4)
         return self._traversal.queue(destination, packet, now)
 

@@ -65,8 +65,8 @@ class Relay:
         self._prefix = prefix
         self._direct_bubbles = direct_bubbles
         self._sources = BubbleSources(dice)
-        bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)
-        self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, self._attempt, _pause)
+        bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)  # a relay holds nothing, so it has no strangers
+        self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, bucket, self._attempt, _pause)
 
     # ------------------------------------------------------------ time and life
 
@@ -106,7 +106,7 @@ class Relay:
         to = self.peers.egress(destination, now)
         if to is not None:
             return [SendDatagram(packet, to)]
-        if not (self._permits(mapped_of(destination)) and self._scope.permits(server_of(destination))):
+        if not (self._permits(mapped_of(destination)) and self._scope.permits_server(server_of(destination))):
             return self._drop(Drop.FORBIDDEN_IPV4)
         return self._traversal.queue(destination, packet, now)
 

@@ -4,7 +4,7 @@
 What is let through, in the order of RFC 4380 5.3.1:
 
     IPv4 source          must be global unicast, and not ourselves
-    link-local source    a Router Solicitation to ff02::2, and nothing else: answered
+    to ff02::2           a Router Solicitation from a link-local source: answered; nothing else
     not a bubble and not ICMPv6                     dropped
     Teredo source        embedded endpoint = outer: forwarded
                          embedded address = outer, another port, a small bubble for a client of ours: forwarded

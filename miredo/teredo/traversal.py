@@ -14,7 +14,8 @@ The rules (RFC 4380 5.2.4, 5.2.6, 5.2.9, 5.4.1):
   4. Received packets of a source that is not verified are held, few and not for long, and delivered if the
      endpoint that they came from becomes trusted.
   5. The least recently used contact makes room, and one bucket bounds all attempts, so that driving out
-     contacts does not get round rule 2.
+     contacts does not get round rule 2. Contacts that only a received packet began have a smaller table and a
+     smaller bucket of their own: strangers cannot keep the host from reaching anybody.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ PLAIN_ATTEMPT = 3
 NONCE_LENGTH = 4
 """Bytes (RFC 6081 4.2)."""
 
+STRANGERS_SHARE = 4
+"""Contacts that only a received packet began are at most this part of all others' limit. Ours."""
+
 ANSWERED_ENDPOINTS = 4096
 """How many endpoints' answers are counted. Ours."""
 
@@ -76,7 +80,8 @@ class Traversal:
     """The contacts of a client or a relay.
 
     @param limit: how many contacts are kept at most.
-    @param attempts: bounds all attempts together.
+    @param attempts: bounds all attempts together that the host's packets ask for.
+    @param for_strangers: bounds all attempts together that only received packets ask for.
     @param attempt: makes one attempt at a contact.
     @param pause: seconds from the first attempt in vain until its peer may be tried again.
     """
@@ -87,6 +92,7 @@ class Traversal:
         drops: Drops,
         limit: int,
         attempts: TokenBucket,
+        for_strangers: TokenBucket,
         attempt: Callable[[Contact, float], list[Action]],
         pause: Callable[[IPv6], float],
     ) -> None:
@@ -94,27 +100,29 @@ class Traversal:
         self._drops = drops
         self._limit = limit
         self._attempts = attempts
+        self._for_strangers = for_strangers
         self._attempt = attempt
         self._pause = pause
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
         self._contacts: OrderedDict[IPv6, Contact] = OrderedDict()
+        self._strangers: OrderedDict[IPv6, Contact] = OrderedDict()
         self._agenda: Agenda[Contact] = Agenda()
 
     def __len__(self) -> int:
-        return len(self._contacts)
+        return len(self._contacts) + len(self._strangers)
 
     @property
     def deadline(self) -> float | None:
         return self._agenda.deadline
 
     def get(self, address: IPv6) -> Contact | None:
-        return self._contacts.get(address)
+        return self._contacts.get(address) or self._strangers.get(address)
 
     # ------------------------------------------------------------ inputs
 
     def queue(self, address: IPv6, packet: bytes, now: float) -> list[Action]:
         """A packet of the host waits for C{address}."""
-        contact, actions = self._contact(address, now)
+        contact, actions = self._contact(self._contacts, self._limit, address, now)
         if contact.refused:
             return [*actions, *self._give_up_packet(packet, Drop.PEER_SILENT, now)]
         if not contact.queue.put(packet):
@@ -123,7 +131,9 @@ class Traversal:
 
     def hold(self, address: IPv6, packet: bytes, outer: Endpoint, until: float, now: float) -> list[Action]:
         """A packet came from a source that is not verified; it waits until C{until} at most."""
-        contact, actions = self._contact(address, now)
+        known = address in self._contacts
+        table, limit = (self._contacts, self._limit) if known else (self._strangers, self._limit // STRANGERS_SHARE)
+        contact, actions = self._contact(table, limit, address, now)
         self._drops[Drop.HELD_TOO_LONG] += contact.held.drop_older(now)
         if contact.refused:
             self._drops[Drop.PEER_SILENT] += 1
@@ -135,7 +145,7 @@ class Traversal:
     def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
         """C{endpoint} answers for C{address}: what waited goes its way, oldest first."""
         actions = self._peers.trust(address, endpoint, now)
-        contact = self._contacts.pop(address, None)
+        contact = self._table_of(address).pop(address, None)
         if contact is None:
             return actions
         self._agenda.remove(contact)
@@ -161,9 +171,10 @@ class Traversal:
     def forget_all(self, now: float) -> list[Action]:
         """Our own address is gone: what waited is given up."""
         actions: list[Action] = []
-        for contact in self._contacts.values():
+        for contact in (*self._contacts.values(), *self._strangers.values()):
             actions += self._give_up(contact, now)
         self._contacts.clear()
+        self._strangers.clear()
         self._agenda.clear()
         return actions
 
@@ -171,7 +182,7 @@ class Traversal:
         actions: list[Action] = []
         while (contact := self._agenda.pop(now)) is not None:
             if contact.refused:
-                del self._contacts[contact.address]
+                self._table_of(contact.address).pop(contact.address)
             elif contact.attempts < ATTEMPT_LIMIT:
                 actions += self._try(contact, now)
             else:
@@ -182,19 +193,26 @@ class Traversal:
 
     # ------------------------------------------------------------ steps
 
-    def _contact(self, address: IPv6, now: float) -> tuple[Contact, list[Action]]:
-        """The contact of C{address}, and what making room for it asks for."""
-        contact = self._contacts.get(address)
+    def _contact(
+        self, table: OrderedDict[IPv6, Contact], limit: int, address: IPv6, now: float
+    ) -> tuple[Contact, list[Action]]:
+        """The contact of C{address} in a table, and what making room for it there asks for."""
+        contact = table.get(address)
         if contact is not None:
-            self._contacts.move_to_end(address)
+            table.move_to_end(address)
             return contact, []
         actions: list[Action] = []
-        if len(self._contacts) >= self._limit:
-            _, oldest = self._contacts.popitem(last=False)
+        if len(table) >= limit:
+            _, oldest = table.popitem(last=False)
             self._agenda.remove(oldest)
             actions = self._give_up(oldest, now)
-        contact = self._contacts[address] = Contact(address)
+        # A stranger that the host sends to is a stranger no more.
+        contact = self._strangers.pop(address) if address in self._strangers else Contact(address)
+        table[address] = contact
         return contact, actions
+
+    def _table_of(self, address: IPv6) -> OrderedDict[IPv6, Contact]:
+        return self._contacts if address in self._contacts else self._strangers
 
     def _begin(self, contact: Contact, now: float) -> list[Action]:
         """Make the first attempt, or put it off until 2 s after the last transmission (RFC 4380 5.2.6)."""
@@ -213,7 +231,8 @@ class Traversal:
             contact.started = now
         contact.attempts += 1
         self._agenda.put(now + ATTEMPT_INTERVAL, contact)
-        if not self._attempts.take(now):
+        bucket = self._attempts if contact.address in self._contacts else self._for_strangers
+        if not bucket.take(now):
             self._drops[Drop.ATTEMPTS_EXCEEDED] += 1
             return []
         return self._attempt(contact, now)

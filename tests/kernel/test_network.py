@@ -156,6 +156,18 @@ async def test_an_address_is_local_soon_after_it_came_and_not_after_it_went(benc
 
 
 @contract
+async def test_a_way_out_comes_and_goes_with_its_route_and_its_link(bench: Bench) -> None:
+    network, index = joined(bench)
+    network.add_address(index, HOST, 24)
+    assert network.ways_out() == []
+    network.add_route(bytes(4), 0, index, metric=7, gateway=NEIGHBOUR)
+    assert network.ways_out() == [(index, NEIGHBOUR, 7)]
+    network.set_down(index)
+    assert network.ways_out() == []
+    network.close()
+
+
+@contract
 async def test_a_link_that_goes_down_keeps_its_ipv4_addresses_only(bench: Bench) -> None:
     network, index = joined(bench)
     network.add_address(index, HOST, 24)

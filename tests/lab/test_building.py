@@ -5,14 +5,17 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IReactorCore
 
 from miredo.address.endpoint import IPv6, parse_ipv4, parse_ipv6
-from miredo.config import load
+from miredo.assembly import assemble_on
+from miredo.config import load, parse
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.memory import MemoryClock
@@ -25,7 +28,7 @@ from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
-from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, End, Topology, Wire
+from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, End, Route, Topology, Wire
 from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Recorder
 from tests.namespaced import install_reactor, pause, run_reactor, until
@@ -269,6 +272,51 @@ def test_a_demonstration_runs_in_one_reactor_and_closes_what_it_opens(
     ]
 
 
+TOGETHER = """
+[server s]
+Namespace server
+ServerBindAddress 192.0.2.1
+
+[relay r]
+Namespace server
+BindAddress 192.0.2.1
+BindPort 3545
+
+[client a]
+Namespace client-a
+ServerAddress 192.0.2.1
+"""
+
+
+@pytest.mark.namespaced
+def test_a_server_and_a_relay_on_one_host_serve_their_clients(closes_descriptors: None) -> None:
+    """RFC 4380 5.4.3: the bubbles of the relay go to a server at its own address."""
+    routes = tuple(route for route in TEREDO_INTERNET.routes if route.destination != "2001::/32")
+    topology = replace(
+        TEREDO_INTERNET,
+        routes=(*routes, Route("six", "2001::/32", "server", "2001:db8:1::1")),
+        ipv6_routers=("six", "server"),
+    )
+
+    async def whole() -> None:
+        built = laboratory(topology)
+        built.build(dict.fromkeys(("client-a", "client-b"), USUAL_NAT))
+        built.start()
+        roles = assemble_on(IReactorCore(install_reactor()), parse(TOGETHER, "together.conf"))
+        roles.privilegedStartService()
+        roles.startService()
+        network = KernelEndpoints("client-a", install_reactor()).network()
+        index = network.index_of("teredo")
+        assert index is not None
+        await until(lambda: any(len(route[0]) == 16 and route[1] == 0 for route in network.routes(index)))
+        network.close()
+        assert (await pinged("client-a", HOST_ADDRESS)).rtt is not None
+        await maybeDeferred(roles.stopService)
+        built.close()
+
+    run_reactor(whole())
+
+
 @pytest.mark.namespaced
 def test_every_link_takes_its_time_on_real_packets(closes_descriptors: None) -> None:
     from twisted.internet import reactor
@@ -280,6 +328,16 @@ def test_every_link_takes_its_time_on_real_packets(closes_descriptors: None) -> 
     assert report.qualified >= 4 * 0.02
     # Client, core, relay, native router, host, and back.
     assert min(rtt for rtt in report.rtts if rtt is not None) >= 8 * 0.02
+
+
+@pytest.mark.namespaced
+def test_a_full_disk_ends_the_record_and_is_told(closes_descriptors: None) -> None:
+    from twisted.internet import reactor
+
+    with open("/dev/full", "wb") as full:
+        report = Demonstration(reactor, USUAL_NAT, load(LAB_FILE), Link(), full).run()
+    assert report.failure == "the packets could not be recorded: No space left on device"
+    assert report.first_ping is not None
 
 
 @pytest.mark.namespaced

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The NATs do what their words say: read from outside, and compared with a slow and obvious model."""
+"""A NAT's mappings, ports, lifetimes and limits, one fact each, and all against a slow and obvious model."""
 
 import random
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miredo.address.endpoint import Endpoint, endpoint, ipv4_of, parse_endpoint, port_of
+from miredo.address.endpoint import Endpoint, IPv4, endpoint, ipv4_of, parse_endpoint, port_of
 from miredo.lab.nat import (
     BEHAVIOURS,
     UNPRIVILEGED,
@@ -17,9 +17,9 @@ from miredo.lab.nat import (
     Mapping,
     Nat,
     NatBehaviour,
+    Pooling,
     PortAssignment,
     Refusal,
-    parse_behaviour,
 )
 
 EXTERNAL = bytes([198, 51, 100, 7])
@@ -44,71 +44,6 @@ def sent(through: Nat, inside: Endpoint, destination: Endpoint, now: float = 0.0
     external = through.outbound(inside, destination, now)
     assert external is not None
     return external
-
-
-def mapping_as_seen(behaviour: NatBehaviour) -> Mapping:
-    """RFC 4787, 4.1, as an outsider reads it: the same inside endpoint sends to three destinations."""
-    through = nat(behaviour)
-    first, other_port, other_address = (sent(through, INSIDE, to) for to in (SERVER, SERVER_OTHER_PORT, RELAY))
-    assert {ipv4_of(each) for each in (first, other_port, other_address)} == {EXTERNAL}
-    if first == other_address:
-        assert first == other_port
-        return Mapping.ENDPOINT_INDEPENDENT
-    return Mapping.ADDRESS_DEPENDENT if first == other_port else Mapping.ADDRESS_AND_PORT_DEPENDENT
-
-
-def filtering_as_seen(behaviour: NatBehaviour) -> Filtering:
-    """RFC 4787, 5: who, but the endpoint that was sent to, reaches the mapping?"""
-    through = nat(behaviour)
-    external = sent(through, INSIDE, SERVER)
-    assert through.inbound(SERVER, external, 0.0) == INSIDE
-    if through.inbound(RELAY, external, 0.0) == INSIDE:
-        assert through.inbound(SERVER_OTHER_PORT, external, 0.0) == INSIDE
-        return Filtering.ENDPOINT_INDEPENDENT
-    same_address = through.inbound(SERVER_OTHER_PORT, external, 0.0) == INSIDE
-    return Filtering.ADDRESS_DEPENDENT if same_address else Filtering.ADDRESS_AND_PORT_DEPENDENT
-
-
-def ports_as_seen(behaviour: NatBehaviour) -> PortAssignment:
-    """RFC 4787, 4.2.1: five inside endpoints send to one destination."""
-    through = nat(behaviour)
-    inside = [endpoint(bytes([192, 168, 1, 2]), port) for port in (40000, 41000, 40500, 50000, 1024)]
-    ports = [port_of(sent(through, each, SERVER)) for each in inside]
-    if ports == [port_of(each) for each in inside]:
-        return PortAssignment.PRESERVING
-    one_by_one = ports == list(range(ports[0], ports[0] + len(ports)))
-    return PortAssignment.SEQUENTIAL if one_by_one else PortAssignment.RANDOM
-
-
-@pytest.mark.parametrize("behaviour", EVERY_KIND, ids=str)
-def test_a_nat_seen_from_outside_is_what_its_words_say(behaviour: NatBehaviour) -> None:
-    assert mapping_as_seen(behaviour) is behaviour.mapping
-    assert filtering_as_seen(behaviour) is behaviour.filtering
-    assert ports_as_seen(behaviour) is behaviour.ports
-
-
-@pytest.mark.parametrize("behaviour", EVERY_KIND, ids=str)
-def test_the_words_come_back(behaviour: NatBehaviour) -> None:
-    assert parse_behaviour(str(behaviour)) == behaviour
-
-
-def test_preserving_ports_go_without_saying() -> None:
-    words = "endpoint-independent/address-dependent"
-    assert parse_behaviour(f"{words}/preserving") == parse_behaviour(words)
-    assert str(parse_behaviour(f"{words}/random")) == f"{words}/random"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "cone", "cone/address-dependent", "address-dependent/none", "a/b/c/d", f"{SYMMETRIC}/odd"]
-)
-def test_unknown_words_are_answered_with_the_known_ones(text: str) -> None:
-    with pytest.raises(ValueError, match=r"endpoint-independent, address-dependent, .*preserving, sequential, random"):
-        parse_behaviour(text)
-
-
-def test_a_lifetime_is_more_than_nothing() -> None:
-    with pytest.raises(ValueError, match="lifetime"):
-        NatBehaviour(lifetime=0.0)
 
 
 @pytest.mark.parametrize("ports", [range(5000, 5000), range(1000, 2000), range(65000, 70000)])
@@ -234,12 +169,77 @@ def test_a_reboot_may_bring_another_address() -> None:
     assert through.refused == {Refusal.NOT_OURS: 1}
 
 
-def test_there_is_no_hairpinning() -> None:
+def test_without_hairpinning_nothing_comes_back_in() -> None:
     through = nat(NatBehaviour())
     external = sent(through, INSIDE, SERVER)
     assert through.outbound(NEIGHBOUR, external, 0.0) is None
     assert through.refused == {Refusal.HAIRPIN: 1}
     assert through.mappings == 1
+
+
+def test_a_neighbour_shows_its_external_endpoint() -> None:
+    through = nat(NatBehaviour(hairpinning=True))
+    ours, theirs = (sent(through, each, SERVER) for each in (INSIDE, NEIGHBOUR))
+    assert through.owns(ours)
+    assert sent(through, NEIGHBOUR, ours) == theirs
+    assert through.inbound(theirs, ours, 0.0) == INSIDE
+
+
+def test_a_neighbour_is_filtered_as_a_stranger_is() -> None:
+    through = nat(NatBehaviour(filtering=Filtering.ADDRESS_AND_PORT_DEPENDENT, hairpinning=True))
+    ours, theirs = (sent(through, each, SERVER) for each in (INSIDE, NEIGHBOUR))
+    assert through.inbound(sent(through, NEIGHBOUR, ours), ours, 0.0) is None
+    assert through.inbound(sent(through, INSIDE, theirs), theirs, 0.0) == NEIGHBOUR
+    assert through.inbound(sent(through, NEIGHBOUR, ours), ours, 0.0) == INSIDE
+
+
+def test_a_packet_to_any_address_of_the_pool_is_ours() -> None:
+    through = nat(NatBehaviour(pool=4))
+    assert len(set(through.addresses)) == 4
+    assert through.addresses[0] == through.external == EXTERNAL
+    assert [through.owns(endpoint(each, 1)) for each in through.addresses] == [True] * 4
+    assert through.outbound(INSIDE, endpoint(through.addresses[3], 40000), 0.0) is None
+    assert through.inbound(SERVER, endpoint(OTHER_EXTERNAL, 40000), 0.0) is None
+    assert through.refused == {Refusal.HAIRPIN: 1, Refusal.NOT_OURS: 1}
+
+
+@pytest.mark.parametrize("last", [0, 1, 7, 128, 255])
+def test_the_addresses_of_every_pool_are_different(last: int) -> None:
+    through = Nat(NatBehaviour(pool=16), bytes([198, 51, 100, last]), random.Random(1).randbytes)
+    assert len(set(through.addresses)) == 16
+
+
+def test_each_address_of_a_pool_has_all_the_ports() -> None:
+    through = nat(replace(SYMMETRIC, pool=4, pooling=Pooling.ARBITRARY), range(5000, 5010))
+    destinations = [endpoint(bytes([203, 0, 113, host]), 1) for host in range(1, 201)]
+    externals = {through.outbound(INSIDE, to, 0.0) for to in destinations} - {None}
+    assert len(externals) == 40
+    assert through.refused == {Refusal.PORTS_EXHAUSTED: 160}
+
+
+def test_neighbours_keep_the_same_port_at_different_addresses_of_a_pool() -> None:
+    through = nat(NatBehaviour(pool=4))
+    hosts = [endpoint(bytes([192, 168, 1, host]), 40000) for host in range(1, 61)]
+    kept = {each for each in (sent(through, host, SERVER) for host in hosts) if port_of(each) == 40000}
+    assert {ipv4_of(each) for each in kept} == set(through.addresses)
+
+
+def test_a_reboot_may_bring_another_pool() -> None:
+    through = nat(NatBehaviour(pool=4))
+    before = set(through.addresses)
+    through.reboot(OTHER_EXTERNAL)
+    assert before & set(through.addresses) == set()
+    assert ipv4_of(sent(through, INSIDE, SERVER)) in through.addresses
+
+
+def test_foreign_mappings_move_the_counter_evenly_and_hold_no_port() -> None:
+    loaded = replace(SYMMETRIC, ports=PortAssignment.SEQUENTIAL, load=2.0)
+    through = nat(loaded, range(5000, 5010))
+    destinations = [endpoint(bytes([203, 0, 113, 5]), port) for port in range(1, 12)]
+    ports = [port_of(sent(through, INSIDE, to, now)) for now, to in enumerate(destinations[:3])]
+    assert [(port - ports[0]) % 10 for port in ports] == [0, 3, 6]
+    assert len({port_of(sent(through, INSIDE, to, 200.0)) for to in destinations[:10]}) == 10
+    assert through.outbound(INSIDE, destinations[10], 200.0) is None
 
 
 @pytest.mark.parametrize("assignment", list(PortAssignment))
@@ -287,9 +287,15 @@ class ObviousNat:
 
     behaviour: NatBehaviour
     sessions: list[Session] = field(default_factory=list)
+    addresses: dict[IPv4, IPv4] = field(default_factory=dict)
 
     def alive(self, now: float) -> list[Session]:
         return [each for each in self.sessions if now < each.refreshed + self.behaviour.lifetime]
+
+    def check_address(self, session: Session) -> None:
+        """The inside address decides, or the destination's does."""
+        place = ipv4_of(session.inside if self.behaviour.pooling is Pooling.PAIRED else session.destination)
+        assert self.addresses.setdefault(place, ipv4_of(session.external)) == ipv4_of(session.external)
 
     def check_outbound(self, inside: Endpoint, to: Endpoint, now: float, external: Endpoint | None) -> None:
         alive = self.alive(now)
@@ -298,19 +304,20 @@ class ObviousNat:
             for each in alive
             if each.inside == inside and alike(self.behaviour.mapping, each.destination, to)
         }
+        assert external is not None
         if mapped:
             assert mapped == {external}
         else:
             self.check_new(inside, {each.external for each in alive}, external)
-        assert external is not None
+            self.check_address(Session(inside, to, external, now))
         for each in alive:
             if (each.inside, each.destination, each.external) == (inside, to, external):
                 each.refreshed = now
                 return
         self.sessions.append(Session(inside, to, external, now))
 
-    def check_new(self, inside: Endpoint, taken: set[Endpoint], external: Endpoint | None) -> None:
-        kept = endpoint(EXTERNAL, port_of(inside))
+    def check_new(self, inside: Endpoint, taken: set[Endpoint], external: Endpoint) -> None:
+        kept = endpoint(ipv4_of(external), port_of(inside))
         assert external not in taken
         if self.behaviour.ports is PortAssignment.PRESERVING and kept not in taken:
             assert external == kept
@@ -343,24 +350,51 @@ behaviours = st.builds(
     st.sampled_from(Filtering),
     st.sampled_from(PortAssignment),
     st.just(100.0),
-    st.booleans(),
+    inbound_refresh=st.booleans(),
+    hairpinning=st.booleans(),
+    pool=st.integers(2, 3),
+    pooling=st.sampled_from(Pooling),
+) | st.builds(
+    NatBehaviour,
+    st.sampled_from(Mapping),
+    st.sampled_from(Filtering),
+    st.just(PortAssignment.SEQUENTIAL),
+    st.just(100.0),
+    load=st.sampled_from([0.0, 0.1, 7.0]),
+    hairpinning=st.booleans(),
 )
 waits = st.sampled_from([0.0, 1.0, 49.0, 99.0, 100.0, 101.0])
-packets = st.tuples(waits, st.booleans(), inside_endpoints, outside_endpoints, st.integers(0, 50))
+packets = st.tuples(
+    waits,
+    st.sampled_from(["leaves", "enters", "crosses"]),
+    inside_endpoints,
+    outside_endpoints,
+    st.integers(0, 209),
+)
 
 
 @given(behaviours, st.lists(packets, max_size=60), st.integers())
 def test_the_nat_does_what_the_slow_and_obvious_one_does(
-    behaviour: NatBehaviour, traffic: list[tuple[float, bool, Endpoint, Endpoint, int]], seed: int
+    behaviour: NatBehaviour, traffic: list[tuple[float, str, Endpoint, Endpoint, int]], seed: int
 ) -> None:
-    through = Nat(behaviour, EXTERNAL, random.Random(seed).randbytes, ports=range(3990, 4040))
+    through = Nat(behaviour, EXTERNAL, random.Random(seed).randbytes, ports=range(3990, 4060))
     obvious = ObviousNat(behaviour)
     now = 0.0
-    for wait, leaves, inside, remote, which in traffic:
+    for wait, what, inside, remote, which in traffic:
         now += wait
-        if leaves:
+        # Every port of every address of the pool, or one that was seen: the interesting ones are tried often.
+        seen = [each.external for each in obvious.sessions] if which % 2 else []
+        unseen = endpoint(through.addresses[which // 70 % behaviour.pool], 3990 + which % 70)
+        external = seen[which % len(seen)] if seen else unseen
+        if what == "leaves":
             obvious.check_outbound(inside, remote, now, through.outbound(inside, remote, now))
-        else:
-            external = endpoint(EXTERNAL, 3990 + which)
+        elif what == "enters":
             assert through.inbound(remote, external, now) == obvious.inbound(remote, external, now)
+        elif not behaviour.hairpinning:
+            assert through.outbound(inside, external, now) is None
+        else:
+            source = through.outbound(inside, external, now)
+            obvious.check_outbound(inside, external, now, source)
+            assert source is not None
+            assert through.inbound(source, external, now) == obvious.inbound(source, external, now)
         assert through.mappings == len({each.external for each in obvious.alive(now)})

@@ -49,6 +49,11 @@ class Bench:
     def enters(self, raw: bytes) -> bytes | None:
         return passed(self.outside, self.inside, raw)
 
+    def address_of(self, host: int) -> int:
+        """Which address of the pool an inside host gets."""
+        external = opened(self.leaves(packet(endpoint(bytes([192, 168, 1, host]), 1024), STRANGER)))[0]
+        return self.nat.addresses.index(ipv4_of(external))
+
 
 def passed(into: MemoryTunnel, out: MemoryTunnel, raw: bytes) -> bytes | None:
     before = len(out.written)
@@ -206,6 +211,24 @@ def test_every_kind_maps_and_filters_as_it_says(behaviour: NatBehaviour) -> None
     strangers = STRANGER, endpoint(ipv4_of(SERVER), 5000)
     entered = tuple(bench.enters(packet(each, first)) is not None for each in strangers)
     assert entered == by_filtering[behaviour.filtering]
+
+
+@pytest.mark.parametrize("address", [0, 1])
+def test_what_a_neighbour_sends_to_an_external_address_comes_back_in(address: int) -> None:
+    bench = Bench(NatBehaviour(hairpinning=True, pool=2))
+    host = next(bytes([192, 168, 1, each]) for each in range(2, 50) if bench.address_of(each) == address)
+    ours, theirs = (opened(bench.leaves(packet(endpoint(each, 4000), SERVER)))[0] for each in (host, ipv4_of(INSIDE)))
+    assert ipv4_of(ours) == bench.nat.addresses[address]
+    back = passed(bench.inside, bench.inside, packet(endpoint(ipv4_of(INSIDE), 4000), ours, b"hello"))
+    source, destination, data, header = opened(back)
+    assert (source, destination, data, header.ttl) == (theirs, endpoint(host, 4000), b"hello", 63)
+
+
+def test_without_hairpinning_it_goes_nowhere() -> None:
+    bench = Bench(NatBehaviour())
+    external = opened(bench.leaves(packet(INSIDE, SERVER)))[0]
+    assert bench.leaves(packet(INSIDE, external)) is None
+    assert (bench.inside.written, bench.nat.refused) == ([], Counter({Refusal.HAIRPIN: 1}))
 
 
 @given(data=st.binary(max_size=1400), ports=st.sampled_from(list(PortAssignment)), port=st.integers(1, 65535))

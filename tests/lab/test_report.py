@@ -5,13 +5,14 @@ import json
 
 import pytest
 
+from miredo.address.endpoint import parse_endpoint
 from miredo.lab.ladder import Step
 from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
 from miredo.lab.plan import PINGS, USUAL_NAT
 from miredo.lab.report import LONGEST_LADDER, Report
 from miredo.lab.simulated import run
-from miredo.teredo.actions import Mapping
+from miredo.teredo.actions import Mapping, NatObserved
 
 PLAIN = Link(delay=0.01)
 STEPS = [Step(0.0, "client-a", "server", "Router Solicitation"), Step(0.0, "client-b", "client-b-nat", "private")]
@@ -67,6 +68,8 @@ def test_the_keys_of_the_json_are_public() -> None:
             "mapping": "endpoint-independent",
             "filtering": "not measured",
             "mapped": "198.51.100.1:40000",
+            "port_preserved": None,
+            "same_address": None,
             "is": "endpoint-independent/address-and-port-dependent",
         },
         "link": "plain",
@@ -103,6 +106,25 @@ def test_the_page_has_the_summary() -> None:
 
 def test_the_drawing_is_of_the_nodes_that_it_has_room_for() -> None:
     assert "private" not in good().as_text()
+
+
+def test_the_drawing_ends_with_an_answer_to_the_client() -> None:
+    report = good()
+    report.steps = [Step(0.0, "client-a", "server", "asked"), Step(0.1, "server", "client-a", "answered")]
+    report.steps += [Step(0.2, "client-a", "server", "asked again")]
+    page = report.as_text()
+    assert "answered" in page
+    assert "asked again" not in page
+
+
+def test_what_was_learned_of_the_nat_is_told() -> None:
+    report = good()
+    mapped, other = parse_endpoint("198.51.100.1:40000"), parse_endpoint("198.51.100.9:40000")
+    report.observe(NatObserved(Mapping.DESTINATION_DEPENDENT, mapped, other), 40000)
+    told = report.as_json()["nat"]
+    assert isinstance(told, dict)
+    assert (told["mapping"], told["port_preserved"], told["same_address"]) == ("destination-dependent", True, False)
+    assert "destination-dependent, port preserved, other address for the other server" in report.as_text()
 
 
 def test_the_drawing_ends_somewhere() -> None:

@@ -172,15 +172,25 @@ def test_a_tunnel_that_is_gone_does_no_harm() -> None:
 def test_what_is_known_of_the_nat_is_logged() -> None:
     _, address = tunnel_address()
     with logging() as logged:
-        address.nat_observed(NatObserved(Mapping.DESTINATION_DEPENDENT, MAPPED, SERVER))
-        address.nat_observed(NatObserved(Mapping.UNKNOWN, MAPPED, None))
+        address.nat_observed(NatObserved(Mapping.DESTINATION_DEPENDENT, MAPPED, SERVER), 40000)
+        address.nat_observed(NatObserved(Mapping.UNKNOWN, MAPPED, None), 5353)
+        address.nat_observed(NatObserved(Mapping.ENDPOINT_INDEPENDENT, MAPPED, MAPPED), 40000)
         address.server_silent(ServerSilent(SERVER))
     assert logged.lines == [
         (
             "info",
-            "client: NAT mapping: destination-dependent; mapped address: 198.51.100.1:40000, "
-            "asked through both addresses of the server",
+            "client: NAT: mapping destination-dependent, port preserved, another address for each server; "
+            "filtering not measured; mapped address 198.51.100.1:40000",
         ),
-        ("info", "client: NAT mapping: unknown; mapped address: 198.51.100.1:40000"),
+        (
+            "info",
+            "client: NAT: mapping unknown, port not preserved, one address seen; "
+            "filtering not measured; mapped address 198.51.100.1:40000",
+        ),
+        (
+            "info",
+            "client: NAT: mapping endpoint-independent, port preserved, the same address for both servers; "
+            "filtering not measured; mapped address 198.51.100.1:40000",
+        ),
         ("warn", "client: No reply from Teredo server (192.0.2.1:3544)"),
     ]

@@ -63,7 +63,7 @@ class Heard:
     def server_silent(self, event: ServerSilent) -> None:
         raise AssertionError("the server does not answer")
 
-    def nat_observed(self, event: NatObserved) -> None:
+    def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self.observed.append(event)
 
 

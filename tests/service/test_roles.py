@@ -78,7 +78,10 @@ def test_qualification_is_logged_with_its_address() -> None:
         internet = started()
     address = show_ipv6(internet.qualified[0])
     assert f"client a: Teredo pseudo-tunnel started (address: {address}, MTU: 1280)" in logged.at("info")
-    assert any(line.startswith("client a: NAT mapping: endpoint-independent; mapped") for line in logged.at("info"))
+    assert any(
+        line.startswith("client a: NAT: mapping endpoint-independent, port preserved, the same address")
+        for line in logged.at("info")
+    )
     assert (logged.at("warn"), logged.at("error"), logged.failures) == ([], [], 0)
 
 
@@ -151,9 +154,19 @@ def test_a_changed_ipv4_address_is_asked_about_at_once() -> None:
     with logging() as logged:
         move(internet)
         internet.run()
-    assert "client a: the IPv4 addresses of this host changed" in logged.at("info")
+    assert "client a: the IPv4 addresses or default routes of this host changed" in logged.at("info")
     assert len(internet.sent("client a")) > before
     assert [mapped_of(address)[:4] for address in internet.qualified] == [CLIENT, parse_ipv4("198.51.100.8")]
+
+
+def test_another_default_route_is_asked_about_at_once() -> None:
+    internet = started()
+    before = len(internet.sent("client a"))
+    network = internet.client.network()
+    index = next(link.index for link in internet.client.stack.links.values() if link.name not in ("lo", "teredo"))
+    network.add_route(bytes(4), 0, index)
+    internet.run()
+    assert len(internet.sent("client a")) > before
 
 
 def test_an_address_that_changes_leaves_before_the_new_one_comes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from miredo.address.endpoint import Endpoint, IPv6
+from miredo.address.endpoint import Endpoint, IPv6, parse_ipv6
 from miredo.teredo.actions import Action, DeliverPacket, PeerTrusted, SendDatagram, SendError
 from miredo.teredo.buckets import TokenBucket
 from miredo.teredo.constants import (
@@ -27,6 +27,7 @@ from miredo.teredo.traversal import (
     ADDRESS_UNREACHABLE,
     ANSWERED_ENDPOINTS,
     NO_ROUTE,
+    STRANGERS_SHARE,
     Answers,
     Contact,
     Traversal,
@@ -54,7 +55,9 @@ class Attempted:
 
     def __post_init__(self) -> None:
         bucket = TokenBucket(self.rate, self.rate)
-        self.traversal = Traversal(self.peers, self.drops, self.limit, bucket, self.attempt, lambda address: self.pause)
+        self.traversal = Traversal(
+            self.peers, self.drops, self.limit, bucket, TokenBucket(1e6, 1e6), self.attempt, lambda address: self.pause
+        )
 
     def attempt(self, contact: Contact, now: float) -> list[Action]:
         self.at.append((contact.address, now))
@@ -310,6 +313,8 @@ def test_the_least_recently_used_contact_makes_room_and_its_packets_are_answered
 
 @pytest.mark.requirement("T24", "R11")
 def test_contacts_that_were_driven_out_leave_nothing_behind() -> None:
+    gc.collect()
+    before = sum(isinstance(each, Contact) for each in gc.get_objects())
     attempted = Attempted(limit=10)
     for number in range(2000):
         address = PEER[:-2] + number.to_bytes(2, "big")
@@ -317,7 +322,7 @@ def test_contacts_that_were_driven_out_leave_nothing_behind() -> None:
     assert len(attempted.traversal) == 10
     attempted.expire_until(12.0)
     gc.collect()
-    assert sum(isinstance(each, Contact) for each in gc.get_objects()) == 10
+    assert sum(isinstance(each, Contact) for each in gc.get_objects()) == before + 10
     attempted.expire_until(400.0)
     assert (len(attempted.traversal), attempted.traversal.deadline) == (0, None)
 
@@ -366,6 +371,30 @@ def test_nothing_is_held_for_a_source_that_failed_its_test() -> None:
     assert attempted.dropped == {Drop.HELD_TOO_LONG: 1}
     assert attempted.traversal.hold(NATIVE, host_packet(), ELSEWHERE, 19.0, 10.0) == []
     assert attempted.dropped == {Drop.HELD_TOO_LONG: 1, Drop.PEER_SILENT: 1}
+
+
+def test_strangers_neither_drive_out_nor_starve_what_the_host_wants() -> None:
+    attempted = Attempted(limit=8, rate=1.0)
+    wanted = parse_ipv6("2001:db8:aaaa::1")
+    for number in range(100):
+        attempted.traversal.hold(parse_ipv6(f"2001:db8::{number + 1:x}"), host_packet(), ELSEWHERE, 9.0, 0.0)
+    attempted.traversal.queue(wanted, host_packet(), 0.0)
+    assert attempted.at[-1] == (wanted, 0.0)
+    for number in range(100):
+        attempted.traversal.hold(parse_ipv6(f"2001:db8:1::{number + 1:x}"), host_packet(), ELSEWHERE, 9.0, 0.1)
+    assert attempted.traversal.get(wanted) is not None
+    assert len(attempted.traversal) <= 1 + 8 // STRANGERS_SHARE
+
+
+def test_a_stranger_that_the_host_sends_to_is_a_stranger_no_more() -> None:
+    attempted = Attempted(limit=8)
+    attempted.traversal.hold(NATIVE, host_packet(), ELSEWHERE, 9.0, 0.0)
+    attempted.traversal.queue(NATIVE, host_packet(), 0.1)
+    for number in range(100):
+        attempted.traversal.hold(parse_ipv6(f"2001:db8:1::{number + 1:x}"), host_packet(), ELSEWHERE, 9.0, 0.2)
+    trusted = attempted.traversal.trust(NATIVE, ELSEWHERE, 0.3)
+    assert len(only(SendDatagram, trusted)) == 1
+    assert len(only(DeliverPacket, trusted)) == 1
 
 
 def test_forgetting_all_answers_what_waited() -> None:

@@ -198,6 +198,15 @@ class MemoryNetwork:
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return [found for link in self.stack.links.values() for found in link.addresses if len(found[0]) == 4]
 
+    def ways_out(self) -> list[tuple[int, IPv4, int]]:
+        return sorted(
+            (link.index, route.gateway or bytes(4), route.metric)
+            for link in self.stack.links.values()
+            if link.up
+            for route in link.routes
+            if route.prefix_length == 0 and len(route.destination) == 4
+        )
+
     def broadcasts(self) -> list[IPv4]:
         return broadcasts_of(self.ipv4_addresses())
 
