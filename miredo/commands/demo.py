@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     links.add_argument("--reorder", type=float, metavar="PERCENT", default=0.0, help="packets that are overtaken")
     links.add_argument("--rate", type=float, metavar="MBIT", default=0.0, help="megabits a second")
     arguments.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    arguments.add_argument("--ladder", choices=("text", "mermaid"), default="text", help="how the packets are drawn")
     arguments.add_argument("--pcap", type=Path, metavar="FILE", help="record the packets (pcapng)")
     arguments.add_argument("--verbose", "-v", action="store_true", help="the roles' log on standard error")
     return arguments
@@ -95,7 +96,7 @@ def main(words: list[str] | None = None) -> int:
         except NoNamespaces as refusal:
             return _refused(refusal, options.nat, options.json)
         report = _live(options.nat, link, capture, options.verbose)
-    text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text()
+    text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid")
     try:
         print(text, flush=True)
     except BrokenPipeError:  # such as: ./x demo | head

@@ -119,6 +119,21 @@ def render(steps: Iterable[Step], columns: Sequence[str], width: int = WIDTH) ->
     return _Drawing(nodes, drawn, width).draw() if nodes else ""
 
 
+def as_mermaid(steps: Sequence[Step], columns: Sequence[str]) -> str:
+    """The same as a Mermaid sequence diagram; a node's name is an alias, as Mermaid takes no dashes in identifiers."""
+    names = list(dict.fromkeys([*columns, *(name for step in steps for name in (step.sender, step.receiver))]))
+    alias = {name: f"n{number}" for number, name in enumerate(names)}
+    lines = ["sequenceDiagram", *(f"    participant {alias[name]} as {name}" for name in names)]
+    for step in steps:
+        label = f"{step.at * 1000:.1f} ms {step.label}".replace(";", ",").replace("#", " ")
+        if step.sender == step.receiver:
+            lines.append(f"    Note over {alias[step.sender]}: {label}")
+        else:
+            arrow = "--x" if step.note in ("lost", "filtered", "refused") else "->>"
+            lines.append(f"    {alias[step.sender]}{arrow}{alias[step.receiver]}: {label}")
+    return "\n".join(lines)
+
+
 def as_json(steps: Iterable[Step]) -> list[dict[str, str | float]]:
     """The steps as objects with the names of L{Step}'s fields; times in seconds, rounded to microseconds."""
     return [asdict(replace(step, at=round(step.at, 6))) for step in steps]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from miredo.address.endpoint import show_endpoint
-from miredo.lab.ladder import Step, as_json, render
+from miredo.lab.ladder import Step, as_json, as_mermaid, render
 from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour
 from miredo.teredo.actions import Mapping, NatObserved
@@ -73,8 +73,8 @@ class Report:
             "ladder": as_json(self.steps),
         }
 
-    def as_text(self) -> str:
-        """A page for a terminal."""
+    def as_text(self, mermaid: bool = False) -> str:
+        """A page for a terminal; its drawing as text, or as a Mermaid sequence diagram."""
         where = "in memory" if self.simulated else "on real packets"
         lines = [f"A Teredo Internet {where}", ""]
         width = max(map(len, self.nodes), default=0)
@@ -83,7 +83,12 @@ class Report:
         shown = [step for step in self.steps if {step.sender, step.receiver} <= set(COLUMNS)][:LONGEST_LADDER]
         answers = [number for number, step in enumerate(shown, 1) if step.receiver == COLUMNS[0]]
         shown = shown[: answers[-1]] if answers else shown
-        lines += ["Packets of client-a, up to the first pings:", "", render(shown, COLUMNS), ""]
+        lines += [
+            "Packets of client-a, up to the first pings:",
+            "",
+            as_mermaid(shown, COLUMNS) if mermaid else render(shown, COLUMNS),
+            "",
+        ]
         lines.append("OK" if self.ok else f"FAILED: {self.failure or 'the native host did not answer every ping'}")
         return "\n".join(lines)
 

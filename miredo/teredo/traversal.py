@@ -132,7 +132,9 @@ class Traversal:
     def hold(self, address: IPv6, packet: bytes, outer: Endpoint, until: float, now: float) -> list[Action]:
         """A packet came from a source that is not verified; it waits until C{until} at most."""
         known = address in self._contacts
-        table, limit = (self._contacts, self._limit) if known else (self._strangers, self._limit // STRANGERS_SHARE)
+        table, limit = (
+            (self._contacts, self._limit) if known else (self._strangers, max(1, self._limit // STRANGERS_SHARE))
+        )
         contact, actions = self._contact(table, limit, address, now)
         self._drops[Drop.HELD_TOO_LONG] += contact.held.drop_older(now)
         if contact.refused:

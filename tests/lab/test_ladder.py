@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from miredo.lab import ladder
-from miredo.lab.ladder import WIDTH, Step, as_json, describe, describe_ipv6, render
+from miredo.lab.ladder import WIDTH, Step, as_json, as_mermaid, describe, describe_ipv6, render
 from miredo.wire.checksum import transport_checksum
 
 VECTORS: dict[str, str] = {
@@ -187,4 +187,21 @@ def test_steps_as_json_keep_all_they_say() -> None:
     assert json.loads(json.dumps(as_json(steps))) == [
         {"at": 0.3, "sender": "client", "receiver": "relay", "what": "UDP", "note": "lost"},
         {"at": 1.0, "sender": "relay", "receiver": "host", "what": "UDP", "note": ""},
+    ]
+
+
+def test_a_sequence_diagram_names_every_node_and_says_what_was_lost() -> None:
+    steps = [
+        Step(0.0, "client-a", "server", "Router Solicitation"),
+        Step(0.0125, "server", "client-a", "Router Advertisement; #1", "lost"),
+        Step(0.02, "client-a", "client-a", "bubble", "filtered"),
+    ]
+    assert as_mermaid(steps, ["client-a", "relay"]).splitlines() == [
+        "sequenceDiagram",
+        "    participant n0 as client-a",
+        "    participant n1 as relay",
+        "    participant n2 as server",
+        "    n0->>n2: 0.0 ms Router Solicitation",
+        "    n2--xn0: 12.5 ms Router Advertisement,  1 [lost]",
+        "    Note over n0: 20.0 ms bubble [filtered]",
     ]

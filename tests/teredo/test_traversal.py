@@ -386,6 +386,14 @@ def test_strangers_neither_drive_out_nor_starve_what_the_host_wants() -> None:
     assert len(attempted.traversal) <= 1 + 8 // STRANGERS_SHARE
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_the_smallest_table_has_room_for_one_stranger(limit: int) -> None:
+    attempted = Attempted(limit=limit)
+    for number in range(3):
+        attempted.traversal.hold(parse_ipv6(f"2001:db8::{number + 1:x}"), host_packet(), ELSEWHERE, 9.0, 0.0)
+    assert len(attempted.traversal) == 1
+
+
 def test_a_stranger_that_the_host_sends_to_is_a_stranger_no_more() -> None:
     attempted = Attempted(limit=8)
     attempted.traversal.hold(NATIVE, host_packet(), ELSEWHERE, 9.0, 0.0)

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""What the fuzzer uses of atheris, which is there on some platforms only and has no types."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+def instrument_imports(include: Sequence[str] | None = None) -> AbstractContextManager[None]: ...
+def Setup(args: Sequence[str], test_one_input: Callable[[bytes], None]) -> list[str]: ...
+def Fuzz() -> None: ...
