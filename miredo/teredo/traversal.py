@@ -208,9 +208,12 @@ class Traversal:
             _, oldest = table.popitem(last=False)
             self._agenda.remove(oldest)
             actions = self._give_up(oldest, now)
-        # A stranger that the host sends to is a stranger no more.
-        contact = self._strangers.pop(address) if address in self._strangers else Contact(address)
-        table[address] = contact
+        contact = table[address] = Contact(address)
+        if address in self._strangers and table is not self._strangers:
+            # The host sends to a stranger: what is held stays, and no attempt that strangers starved counts.
+            stranger = self._strangers.pop(address)
+            self._agenda.remove(stranger)
+            contact.held, contact.test = stranger.held, stranger.test
         return contact, actions
 
     def _table_of(self, address: IPv6) -> OrderedDict[IPv6, Contact]:

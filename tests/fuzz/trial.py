@@ -11,6 +11,7 @@ The promises, each judged from outside, by what went in and what came out:
   5. Queues, tables and errors are bounded.
 """
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from enum import IntEnum
 
@@ -128,7 +129,7 @@ class Dice:
         return (self._rolls * 0x9E3779B97F4A7C15 % (1 << 64)).to_bytes(8, "big").ljust(count, b"\x5a")[:count]
 
 
-class Trial:
+class Trial(ABC):
     """One story; L{tell} it."""
 
     def __init__(self, core: Client | Relay) -> None:
@@ -238,17 +239,17 @@ class Trial:
 
     # ------------------------------------------------------------ what a role adds
 
+    @abstractmethod
     def own(self, script: Script) -> IPv6:
         """The source of a packet of the host."""
-        raise NotImplementedError
 
+    @abstractmethod
     def change_server(self, script: Script) -> None:
         """The server behaves in another way from now on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_proof(self, content: Encapsulated, nonce: bytes | None, outer: Endpoint) -> bool:
         """Whether a datagram lets C{outer} be trusted for its source."""
-        raise NotImplementedError
 
     def note(self, content: Encapsulated, to: Endpoint) -> None:
         """The core sent this of its own accord."""
@@ -308,9 +309,9 @@ class Trial:
             case _:
                 return self.data(source, destination, 60)
 
+    @abstractmethod
     def destination(self, script: Script) -> IPv6:
         """Where a datagram's packet goes."""
-        raise NotImplementedError
 
     def reply(self, source: IPv6, destination: IPv6) -> bytes:
         """What a connectivity test gets back; only a client makes any."""
@@ -350,7 +351,8 @@ class Trial:
             assert len(sizes) == 1 or sum(sizes) <= QUEUE_BYTES
 
     def change(self, action: Action) -> None:
-        """Something that only one role asks for."""
+        """Something that only one role asks for; the others have nothing to note."""
+        del action
 
     def check_sending(self, payload: bytes, to: Endpoint) -> None:
         assert SCOPE.permits(ipv4_of(to)), "sent to a forbidden address"

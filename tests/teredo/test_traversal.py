@@ -405,6 +405,16 @@ def test_a_stranger_that_the_host_sends_to_is_a_stranger_no_more() -> None:
     assert len(only(DeliverPacket, trusted)) == 1
 
 
+def test_a_stranger_whose_attempts_came_to_nothing_has_all_of_them_when_the_host_asks() -> None:
+    attempted = Attempted(limit=8)
+    attempted.traversal.hold(NATIVE, host_packet(), ELSEWHERE, 9.0, 0.0)
+    attempted.expire_until(GIVEN_UP)
+    attempted.at.clear()
+    attempted.traversal.queue(NATIVE, host_packet(), 10.0)
+    attempted.expire_until(30.0)
+    assert attempted.times == [10.0 + time for time in ATTEMPT_TIMES]
+
+
 def test_forgetting_all_answers_what_waited() -> None:
     attempted = Attempted()
     packet = host_packet()
