@@ -288,7 +288,7 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        named = Path(f"/proc/{process.pid}/root/run/netns")
+        named = Path("/proc", str(process.pid), "root", "run", "netns")
         deadline = time.monotonic() + 20
         while not is_under_way(process.pid, named):
             assert process.poll() is None
