@@ -263,6 +263,7 @@ async def test_an_icmpv6_sender_keeps_its_interface(bench: Bench) -> None:
     assert not icmpv6.send(bytes(8), LEFT6)
 
 
+@pytest.mark.requirement("E2")
 @pytest.mark.namespaced
 def test_udp_is_sent_with_df_clear() -> None:
     kernel = Kernel()

@@ -3,6 +3,7 @@
 
 from typing import cast
 
+import pytest
 from zope.interface.verify import verifyObject
 
 from miredo.address.endpoint import parse_endpoint, parse_ipv4, parse_ipv6
@@ -39,6 +40,7 @@ def test_announcements_keep_their_interface() -> None:
     assert verifyObject(IAnnouncements, tunnel_address()[1])
 
 
+@pytest.mark.requirement("C18")
 def test_an_address_brings_the_default_route() -> None:
     endpoints, address = tunnel_address()
     address.qualified(qualified(ONE))

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IReactorUDP, IUDPTransport
+from twisted.internet.interfaces import IListeningPort, IReactorCore, IReactorUDP, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -17,6 +17,8 @@ from zope.interface.verify import verifyObject
 from miredo.address.endpoint import Endpoint, endpoint, parse_ipv4, parse_ipv6
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import SERVICE_PREFIX, mapped_of
+from miredo.assembly import assemble_on
+from miredo.config import parse
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.errors import refused
@@ -30,6 +32,7 @@ from miredo.service.protocols import (
     TeredoRelayProtocol,
     TeredoServerProtocol,
 )
+from miredo.service.roles import TunnelService
 from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
 from miredo.teredo.client import Client
 from miredo.teredo.constants import PATIENCE
@@ -274,5 +277,27 @@ def test_all_three_protocols_run_on_stock_ports(closes_descriptors: None) -> Non
         for port in ports:
             await maybeDeferred(port.stopListening)
         assert heard.address is None
+
+    run_reactor(body())
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.namespaced
+def test_a_client_that_is_told_no_port_draws_one_and_a_client_that_is_told_one_has_it() -> None:
+    """RFC 4380 5.2.10: clients behind one NAT are not to share a port, so none has a usual one."""
+
+    async def body() -> None:
+        drawn: set[int] = set()
+        for wanted in (0, 0, 0, 41234):
+            text = f"[client c]\nServerAddress 192.0.2.1\nBindPort {wanted}\nInterfaceName t{len(drawn)}\n"
+            roles = assemble_on(IReactorCore(install_reactor()), parse(text, "one.conf"))
+            roles.privilegedStartService()
+            (role,) = roles
+            assert isinstance(role, TunnelService)
+            drawn.add(role.port)
+            await maybeDeferred(roles.stopService)
+        assert 41234 in drawn
+        assert len(drawn) >= 3
+        assert all(port >= 1024 for port in drawn)
 
     run_reactor(body())
