@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments.add_argument("--ladder", choices=("text", "mermaid"), default="text", help="how the packets are drawn")
     arguments.add_argument("--pcap", type=Path, metavar="FILE", help="record the packets (pcapng)")
+    arguments.add_argument("--keep", action="store_true", help="leave the lab up until Ctrl-C; visit it with ./x lab")
     arguments.add_argument("--verbose", "-v", action="store_true", help="the roles' log on standard error")
     return arguments
 
@@ -77,6 +79,12 @@ def main(words: list[str] | None = None) -> int:
     options = arguments.parse_args(words)
     if options.sim and options.pcap:
         arguments.error("--pcap records real packets, and --sim has none")
+    if options.sim and options.keep:
+        arguments.error("--keep leaves namespaces up, and --sim has none")
+
+    def show(report: Report) -> None:
+        _print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid"))
+
     try:
         link = _link(options)
     except ValueError as error:
@@ -95,13 +103,17 @@ def main(words: list[str] | None = None) -> int:
             enter_lab()
         except NoNamespaces as refusal:
             return _refused(refusal, options.nat, options.json)
-        report = _live(options.nat, link, capture, options.verbose)
-    text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid")
+        report = _live(options.nat, link, capture, options.verbose, show if options.keep else None)
+    if not options.keep or not report.ok:
+        show(report)
+    return 0 if report.ok else 1
+
+
+def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:  # such as: ./x demo | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0 if report.ok else 1
 
 
 def _link(options: argparse.Namespace) -> Link:
@@ -119,7 +131,13 @@ def _link(options: argparse.Namespace) -> Link:
     )
 
 
-def _live(behaviour: NatBehaviour, link: Link, capture: BinaryIO | None, verbose: bool) -> Report:
+def _live(
+    behaviour: NatBehaviour,
+    link: Link,
+    capture: BinaryIO | None,
+    verbose: bool,
+    keep: Callable[[Report], None] | None,
+) -> Report:
     """On real packets; Twisted is imported only now, inside the namespaces."""
     from twisted.internet import reactor
 
@@ -132,7 +150,7 @@ def _live(behaviour: NatBehaviour, link: Link, capture: BinaryIO | None, verbose
         configuration = load(LAB_FILE, strict=True)
     except ConfigError as error:
         raise SystemExit(str(error)) from error
-    return Demonstration(reactor, behaviour, configuration, link, capture).run()
+    return Demonstration(reactor, behaviour, configuration, link, capture).run(keep)
 
 
 def _refused(refusal: NoNamespaces, behaviour: NatBehaviour, as_json: bool) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,6 +45,7 @@ from miredo.lab.plan import (
 )
 from miredo.lab.report import Report
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
+from miredo.lab.visiting import announce
 from miredo.service.roles import TunnelService
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
@@ -111,10 +114,16 @@ class Demonstration:
         self._configuration = configuration
         self._capture_file = capture_file
         self._completed = False
+        self._keep: Callable[[Report], None] | None = None
+        self._ended: Deferred[None] = Deferred()
         self._log = Logger(namespace="miredo")
 
-    def run(self) -> Report:
-        """Run the reactor until the plan is done or somebody interrupts."""
+    def run(self, keep: Callable[[Report], None] | None = None) -> Report:
+        """Run the reactor until the plan is done or somebody interrupts.
+
+        @param keep: is given the report when the plan is done; the lab then stays up until somebody interrupts.
+        """
+        self._keep = keep
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._whole()).addErrback(self._failed))
         self._reactor.run()
         if not self._completed and self.report.failure is None:
@@ -150,11 +159,16 @@ class Demonstration:
             observation.ports = {_node(role.config): role.port for role in roles if isinstance(role, TunnelService)}
             await self._plan(observation)
             self._completed = True
+            if self._keep is not None:
+                announce(self.report.nodes)
+                self._keep(self.report)
+                await self._interrupted()
         finally:
             try:
                 await self._end(laboratory, roles, capture)
             finally:
-                if self._reactor.running:
+                self._ended.callback(None)
+                with suppress(ReactorNotRunning):  # it is being stopped already
                     self._reactor.stop()
 
     async def _end(self, laboratory: Laboratory, roles: Roles | None, capture: Capture | None) -> None:
@@ -208,6 +222,17 @@ class Demonstration:
                 return False
             await self._pause(LOOK_INTERVAL)
         return True
+
+    def _interrupted(self) -> Deferred[None]:
+        """Fires when the reactor is to stop, which then waits until the lab has ended."""
+        interrupted: Deferred[None] = Deferred()
+
+        def stopping() -> Deferred[None]:
+            interrupted.callback(None)
+            return self._ended
+
+        self._reactor.addSystemEventTrigger("before", "shutdown", stopping)
+        return interrupted
 
     def _pause(self, seconds: float) -> Deferred[None]:
         paused: Deferred[None] = Deferred()

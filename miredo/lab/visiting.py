@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""Into a lab that another process keeps up (C{./x demo --keep}): its nodes are found through /proc.
+
+A lab's namespaces have names that only its own process sees, since its /run is its own; so a visitor enters the
+process's user and mount namespaces first and then the node. Imports neither Twisted nor pyroute2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, setns
+from miredo.kernel.namespaces import path_of
+
+STATE = "run/miredo-lab.json"
+"""Where a kept lab says who is there, below its own root."""
+
+
+class NoLab(Exception):
+    """There is no lab to visit, or no such node in it; the text says what to do."""
+
+
+def announce(nodes: dict[str, list[str]]) -> None:
+    """Tell visitors who is there, with which addresses."""
+    Path("/", STATE).write_text(json.dumps(nodes))
+
+
+class KeptLab:
+    """A lab of another process."""
+
+    def __init__(self, process: int, nodes: dict[str, list[str]]) -> None:
+        self.process = process
+        self.nodes = nodes
+
+    def address_of(self, node: str) -> str:
+        """The IPv6 address of a node that others reach it by: its Teredo address, if it has one.
+
+        @raise NoLab: there is no such node, or it has no IPv6 address.
+        """
+        known = [address for address in self._of(node) if ":" in address]
+        if not known:
+            raise NoLab(f"{node} has no IPv6 address")
+        return known[-1]
+
+    def enter(self, node: str) -> None:
+        """Move this process, which must have one thread, to a node.
+
+        @raise NoLab: there is no such node.
+        @raise OSError: the kernel refuses it, such as for another user's lab.
+        """
+        self._of(node)
+        place = Path("/proc", str(self.process), "ns")
+        for kind, flag in (("user", CLONE_NEWUSER), ("mnt", CLONE_NEWNS)):
+            if os.readlink(place / kind) != os.readlink(Path("/proc/self/ns", kind)):
+                _enter(place / kind, flag)
+        _enter(Path(path_of(node)), CLONE_NEWNET)
+
+    def _of(self, node: str) -> list[str]:
+        if node not in self.nodes:
+            raise NoLab(f"there is no node {node}; the nodes are {', '.join(self.nodes)}")
+        return self.nodes[node]
+
+
+def find() -> KeptLab:
+    """The lab that is up.
+
+    @raise NoLab: there is none that this user may see.
+    """
+    for process in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            text = Path("/proc", str(process), "root", STATE).read_text()
+        except OSError:
+            continue
+        return KeptLab(process, json.loads(text))
+    raise NoLab("no lab is up; start one with ./x demo --keep")
+
+
+def _enter(place: Path, flag: int) -> None:
+    namespace = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(namespace, flag)
+    finally:
+        os.close(namespace)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""A lab that is left up can be visited, from outside and by its owner, until it is ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from miredo.commands import lab
+from miredo.lab.visiting import KeptLab, NoLab
+
+ROOT = Path(__file__).parents[2]
+NODES = {"server": ["192.0.2.1", "2001:db8:1::1"], "core": ["192.0.2.14"], "client-a": ["192.168.1.2", "2001:0:1::2"]}
+
+
+@contextmanager
+def kept(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """C{./x demo --keep}, up; skips where it may not be."""
+    said = tmp_path / "said"
+    with said.open("wb") as writing:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "miredo.commands.demo", "--keep", "--json"],
+            cwd=ROOT,
+            stdout=writing,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while b'"ladder"' not in said.read_bytes() or not said.read_bytes().endswith(b"}\n"):
+            if process.poll() is not None and "to allow it:" in said.read_text():
+                pytest.skip(said.read_text())
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.02)
+        assert json.loads(said.read_bytes())["ok"]
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def visit(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "miredo.commands.lab", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_kept_lab_is_visited_and_ended(tmp_path: Path) -> None:
+    with kept(tmp_path) as process:
+        there = visit("ping", "client-a", "host", "-c", "2")
+        assert (there.returncode, there.stderr) == (0, "")
+        assert there.stdout.endswith("2 of 2 answered\n")
+        back = visit("ping", "host", "client-b", "-c", "1")
+        assert back.returncode == 0
+        assert "2001:0:c000:201:" in back.stdout
+        inside = visit("shell", "client-a", "cat", "/proc/net/dev")
+        assert inside.returncode == 0
+        assert "teredo:" in inside.stdout
+        assert "lan:" in inside.stdout
+        nowhere = visit("shell", "nowhere")
+        assert (nowhere.returncode, nowhere.stdout) == (1, "")
+        assert nowhere.stderr.startswith("lab: there is no node nowhere; the nodes are server, relay,")
+        lost = visit("shell", "client-a", "no-such-program")
+        assert lost.stderr == "lab: no-such-program: No such file or directory\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_without_a_lab_the_line_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("miredo.lab.visiting.STATE", "run/no-such-file")
+    assert lab.main(["shell", "client-a"]) == 1
+    assert capsys.readouterr().err == "lab: no lab is up; start one with ./x demo --keep\n"
+
+
+def test_a_node_is_reached_by_its_last_ipv6_address() -> None:
+    known = KeptLab(os.getpid(), NODES)
+    assert known.address_of("client-a") == "2001:0:1::2"
+    with pytest.raises(NoLab, match="core has no IPv6 address"):
+        known.address_of("core")
+    with pytest.raises(NoLab, match="the nodes are server, core, client-a"):
+        known.address_of("elsewhere")
+
+
+def test_memory_has_nothing_to_keep() -> None:
+    command = [sys.executable, "-m", "miredo.commands.demo", "--sim", "--keep"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert told.returncode == 2
+    assert "--sim has none" in told.stderr
