@@ -189,7 +189,9 @@ def test_a_lab_that_is_killed_leaves_nothing() -> None:
         assert lab.stderr is not None
         namespace, *links = lab.stdout.readline().split() or [""]
         if not namespace:
-            pytest.skip(lab.stderr.read())
+            trouble = lab.stderr.read()
+            assert trouble.startswith("refused: "), trouble
+            pytest.skip(trouble)
         inside = traces()
         lab.kill()
     assert sorted(links) == ["lo", "tun-k0", "veth-k0"]

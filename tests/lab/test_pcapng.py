@@ -119,7 +119,7 @@ def test_a_capture_is_its_blocks_in_order() -> None:
     assert [kind for kind, _ in blocks(capture())] == [0x0A0D0D0A, 1, 1, 6, 6]
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="there is no tshark; cure: sudo apt-get install tshark")
 def test_tshark_reads_a_capture(tmp_path: Path) -> None:
     file = tmp_path / "lab.pcapng"
     file.write_bytes(capture())

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.protocol import DatagramProtocol
 
-from miredo.address.endpoint import parse_ipv4, parse_ipv6, show_ipv6
-from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, is_teredo, mapped_of, server_of
+from miredo.address.endpoint import endpoint, parse_ipv4, parse_ipv6, show_ipv6
+from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, compose, is_teredo, mapped_of, server_of
 from miredo.assembly import CannotStart
 from miredo.kernel.memory import MemoryNetwork
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, Mapping, NatObserved, PeerTrusted, Qualified, ServerSilent
+from miredo.teredo.drops import Drop
+from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
 from tests.service.internet import (
     CLIENT,
     CLIENT2,
@@ -404,3 +406,14 @@ def test_sent_datagrams_are_told_with_their_time_and_destination() -> None:
     assert isinstance(first, Sent)
     assert first.to == parse_ipv4("192.0.2.1") + (3544).to_bytes(2, "big")
     assert first.at == 1000.0
+
+
+@pytest.mark.requirement("T9", "C45")
+def test_nothing_goes_to_a_peer_that_embeds_an_address_or_broadcast_of_this_host() -> None:
+    internet = started()
+    core = internet.client_service().protocol.core
+    for ipv4 in (CLIENT, *internet.client.network().broadcasts()):
+        peer = compose(parse_ipv4("203.0.113.9"), endpoint(ipv4, 4096), 0)
+        packet = emit_icmpv6(internet.qualified[0], peer, EchoRequest(1, 1, b"nothing"))
+        assert core.transmit(packet, internet.clock.now()) == []
+    assert core.drops[Drop.FORBIDDEN_IPV4] >= 2

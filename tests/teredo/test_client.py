@@ -310,6 +310,14 @@ def test_from_the_server_a_packet_for_another_address_is_dropped() -> None:
 
 
 @pytest.mark.requirement("T3")
+def test_what_comes_from_our_own_mapped_address_is_dropped_whoever_it_says_it_is_from() -> None:
+    client = qualified_client()
+    assert client.core.receive(bubble_to(client, PEER), MAPPED, 1.0) == []
+    assert client.core.receive(data(NATIVE, client.address), MAPPED, 1.0) == []
+    assert client.dropped == {Drop.OWN_ADDRESS: 2}
+
+
+@pytest.mark.requirement("T3")
 def test_our_own_bubble_that_comes_round_is_not_answered() -> None:
     client = qualified_client()
     through = indirect(client.address, client.address, MAPPED)
