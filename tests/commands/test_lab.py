@@ -49,7 +49,9 @@ def kept(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def visit(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "miredo.commands.lab", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    # A folder on PATH that this user may not search would have the kernel say something else of what is not there.
+    environment = {**os.environ, "PATH": os.defpath}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_a_kept_lab_is_visited_and_ended(tmp_path: Path) -> None:
