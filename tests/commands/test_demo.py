@@ -321,7 +321,8 @@ def test_a_demo_that_was_killed_leaves_nothing_behind(namespaces: None) -> None:
     with running() as process:
         own = {kind: os.readlink(f"/proc/{process.pid}/ns/{kind}") for kind in ("net", "mnt")}
         assert machine() == before
-        assert inhabitants("net", own["net"]) == [str(process.pid)]
+        # Its network namespace changes for moments, while it opens something in a node; its mounts stay its own.
+        assert inhabitants("mnt", own["mnt"]) == [str(process.pid)]
         process.send_signal(signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL
         assert members(process.pid) == []
