@@ -17,7 +17,7 @@ from typing import BinaryIO
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, parse_behaviour
-from miredo.lab.plan import SIMULATED_DELAY, USUAL_NAT
+from miredo.lab.plan import SIMULATED_DELAY, USUAL_NAT, Scenario
 from miredo.lab.report import Report
 
 LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
@@ -58,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument(
         "--nat", type=_behaviour, default=USUAL_NAT, metavar="NAT", help=f"see below; usually {USUAL_NAT}"
     )
+    arguments.add_argument(
+        "--peer-nat", type=_behaviour, default=USUAL_NAT, metavar="NAT", help="the NAT in front of client-b"
+    )
+    arguments.add_argument("--host-first", action="store_true", help="the native host pings first, the client then")
     arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
     links = arguments.add_argument_group("every link", "each way, between each node and its neighbour")
     links.add_argument("--delay", type=float, metavar="MS", help="milliseconds that a packet takes")
@@ -86,13 +90,13 @@ def main(words: list[str] | None = None) -> int:
         _print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid"))
 
     try:
-        link = _link(options)
+        scenario = Scenario(options.nat, options.peer_nat, _link(options), options.host_first)
     except ValueError as error:
         arguments.error(str(error))
     if options.sim:
         from miredo.lab.simulated import run
 
-        report = run(options.nat, link)
+        report = run(scenario)
     else:
         try:
             # Before the namespaces: /run is another one there.
@@ -102,8 +106,8 @@ def main(words: list[str] | None = None) -> int:
         try:
             enter_lab()
         except NoNamespaces as refusal:
-            return _refused(refusal, options.nat, options.json)
-        report = _live(options.nat, link, capture, options.verbose, show if options.keep else None)
+            return _refused(refusal, scenario, options.json)
+        report = _live(scenario, capture, options.verbose, show if options.keep else None)
     if not options.keep or not report.ok:
         show(report)
     return 0 if report.ok else 1
@@ -132,8 +136,7 @@ def _link(options: argparse.Namespace) -> Link:
 
 
 def _live(
-    behaviour: NatBehaviour,
-    link: Link,
+    scenario: Scenario,
     capture: BinaryIO | None,
     verbose: bool,
     keep: Callable[[Report], None] | None,
@@ -150,13 +153,13 @@ def _live(
         configuration = load(LAB_FILE, strict=True)
     except ConfigError as error:
         raise SystemExit(str(error)) from error
-    return Demonstration(reactor, behaviour, configuration, link, capture).run(keep)
+    return Demonstration(reactor, scenario, configuration, capture).run(keep)
 
 
-def _refused(refusal: NoNamespaces, behaviour: NatBehaviour, as_json: bool) -> int:
+def _refused(refusal: NoNamespaces, scenario: Scenario, as_json: bool) -> int:
     """Say what is missing, the command that would allow it, and what works without."""
     if as_json:
-        refused = Report(simulated=False, nat=behaviour, failure=refusal.reason)
+        refused = Report(simulated=False, scenario=scenario, failure=refusal.reason)
         print(json.dumps({**refused.as_json(), "cure": refusal.cure}))
     print(f"demo: {refusal.reason}", file=sys.stderr)
     print(f"  to allow it:  {refusal.cure}", file=sys.stderr)

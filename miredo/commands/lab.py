@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""C{./x lab}: what can be done in a lab that C{./x demo --keep} has left up."""
+"""C{./x lab}: what can be done in a lab that C{./x demo --keep} has left up, and with many labs at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 
+from miredo.commands import nats
 from miredo.lab.pings import Pings
 from miredo.lab.visiting import KeptLab, NoLab, find
 from miredo.wire.icmpv6 import emit_icmpv6_body
@@ -25,6 +26,8 @@ INTERVAL = 0.2
 def main(words: list[str] | None = None) -> int:
     """Run it; the exit status."""
     options = parser().parse_args(words)
+    if options.verb == "nats":
+        return nats.survey(options)
     try:
         lab = find()
         if options.verb == "shell":
@@ -38,7 +41,9 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(prog="./x lab", description="In a lab that ./x demo --keep has left up.")
+    arguments = argparse.ArgumentParser(
+        prog="./x lab", description="shell, ping: in a lab that ./x demo --keep has left up."
+    )
     verbs = arguments.add_subparsers(dest="verb", required=True)
     shell = verbs.add_parser("shell", help="a shell, or a command, in a node's network namespace")
     shell.add_argument("node")
@@ -47,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     ping.add_argument("source", metavar="FROM")
     ping.add_argument("destination", metavar="TO")
     ping.add_argument("-c", "--count", type=int, default=3, metavar="N")
+    nats.add_arguments(verbs.add_parser("nats", help="the first packet both ways through every NAT, as a table"))
     return arguments
 
 

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorTim
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from miredo.address.endpoint import Endpoint, ipv4_of, show_endpoint, show_ipv6
+from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, show_endpoint, show_ipv6
 from miredo.address.teredo import is_teredo
 from miredo.assembly import Roles, assemble_on
 from miredo.config import Configuration, RoleConfig
@@ -27,8 +27,6 @@ from miredo.kernel.interfaces import IClock
 from miredo.lab.building import Laboratory
 from miredo.lab.capture import Capture
 from miredo.lab.ladder import Step, describe
-from miredo.lab.links import Link
-from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import (
@@ -41,7 +39,7 @@ from miredo.lab.plan import (
     PINGS,
     QUALIFICATION_PATIENCE,
     SHOWN,
-    USUAL_NAT,
+    Scenario,
 )
 from miredo.lab.report import Report
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
@@ -95,19 +93,17 @@ class Demonstration:
     """One run of the plan.
 
     @param configuration: the roles, each with the node that it lives in as its namespace.
-    @param link: what lies along every wire and outside every NAT.
     @param capture_file: a pcapng file for every packet of the core and of the native network, or C{None}.
     """
 
     def __init__(
         self,
         reactor: IReactorCore,
-        behaviour: NatBehaviour,
+        scenario: Scenario,
         configuration: Configuration,
-        link: Link | None = None,
         capture_file: BinaryIO | None = None,
     ) -> None:
-        self.report = Report(simulated=False, nat=behaviour, link=link or Link())
+        self.report = Report(simulated=False, scenario=scenario)
         self._reactor = reactor
         self._descriptors = IReactorFDSet(reactor)
         self._clock: IClock = BoottimeClock(self._descriptors)
@@ -142,12 +138,12 @@ class Demonstration:
             lambda node: KernelEndpoints(node, self._descriptors),
             self._clock,
             os.urandom,
-            self.report.link,
+            self.report.scenario.link,
         )
         capture = None
         roles: Roles | None = None
         try:
-            laboratory.build({CLIENT: self.report.nat, PEER: USUAL_NAT})
+            laboratory.build({CLIENT: self.report.scenario.nat, PEER: self.report.scenario.peer_nat})
             if self._capture_file is not None:
                 capture = Capture(self._capture_file, ("core", "six"), self._descriptors)
             laboratory.start()
@@ -187,19 +183,28 @@ class Demonstration:
             return
         report.qualified, qualified = observation.qualified[CLIENT]
         await self._until(lambda: is_configured(CLIENT, qualified.address), KERNEL_PATIENCE)
-        with PingSocket(CLIENT, self._descriptors, self._clock, os.urandom) as client:
+        if report.scenario.host_first:
+            await self._ping_back(qualified.address)
+        with self._pings_from(CLIENT) as client:
             report.first_ping = await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE)
             for _ in range(PINGS):
                 await self._pause(PING_INTERVAL)
                 report.rtts.append(await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE))
-            with PingSocket(HOST, self._descriptors, self._clock, os.urandom) as host:
-                report.back_ping = await self._answer(host.ping(qualified.address), PING_PATIENCE)
+            if not report.scenario.host_first:
+                await self._ping_back(qualified.address)
             if await self._until(lambda: PEER in observation.qualified, QUALIFICATION_PATIENCE):
                 peer = observation.qualified[PEER][1]
                 await self._until(lambda: is_configured(PEER, peer.address), KERNEL_PATIENCE)
                 report.peer_ping = await self._answer(client.ping(peer.address), PEER_PATIENCE)
         await self._until(lambda: CLIENT in observation.observed, QUALIFICATION_PATIENCE)
         self._describe(observation)
+
+    async def _ping_back(self, client: IPv6) -> None:
+        with self._pings_from(HOST) as host:
+            self.report.back_ping = await self._answer(host.ping(client), PING_PATIENCE)
+
+    def _pings_from(self, node: str) -> PingSocket:
+        return PingSocket(node, self._descriptors, self._clock, os.urandom)
 
     def _describe(self, observation: Observation) -> None:
         """Who is there, with which addresses, as far as is known now."""

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from miredo.lab.links import Link
 from miredo.lab.nat import Filtering, Mapping, NatBehaviour
 
 QUALIFICATION_PATIENCE = 15.0
@@ -24,3 +27,18 @@ SHOWN = ("server", "relay", HOST, CLIENT, PEER)
 
 SIMULATED_DELAY = 0.01
 """Seconds each way between a node and the core in memory, so that times there mean something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a run is about.
+
+    @ivar nat, peer_nat: what client-a and client-b are behind.
+    @ivar link: what lies along every wire and outside every NAT.
+    @ivar host_first: the native host pings the client, cold, before the client has sent anything but solicitations.
+    """
+
+    nat: NatBehaviour = USUAL_NAT
+    peer_nat: NatBehaviour = USUAL_NAT
+    link: Link = field(default_factory=Link)
+    host_first: bool = False

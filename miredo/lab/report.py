@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from miredo.address.endpoint import show_endpoint
 from miredo.lab.ladder import Step, as_json, as_mermaid, render
-from miredo.lab.links import Link
-from miredo.lab.nat import NatBehaviour
+from miredo.lab.plan import Scenario
 from miredo.teredo.actions import Mapping, NatObserved
 
 COLUMNS = ("client-a", "server", "relay", "host")
@@ -26,8 +25,7 @@ class Report:
     """One run. Times in seconds; a time that is C{None} never came."""
 
     simulated: bool
-    nat: NatBehaviour
-    link: Link = field(default_factory=Link)
+    scenario: Scenario
     nodes: dict[str, list[str]] = field(default_factory=dict)
     mapping: Mapping = Mapping.UNKNOWN
     mapped: str | None = None
@@ -43,8 +41,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """The client qualified, and the native host answered each of its pings."""
-        answered = self.first_ping is not None and None not in self.rtts
+        """The client qualified, the native host answered each of its pings, and it each of the native host's."""
+        answered = None not in (self.first_ping, self.back_ping, *self.rtts)
         return self.failure is None and self.qualified is not None and answered
 
     def as_json(self) -> dict[str, object]:
@@ -66,9 +64,11 @@ class Report:
                 "mapped": self.mapped,
                 "port_preserved": self.port_preserved,
                 "same_address": self.same_address,
-                "is": str(self.nat),
+                "is": str(self.scenario.nat),
             },
-            "link": str(self.link),
+            "peer_nat": str(self.scenario.peer_nat),
+            "host_first": self.scenario.host_first,
+            "link": str(self.scenario.link),
             "nodes": self.nodes,
             "ladder": as_json(self.steps),
         }
@@ -89,20 +89,26 @@ class Report:
             as_mermaid(shown, COLUMNS) if mermaid else render(shown, COLUMNS),
             "",
         ]
-        lines.append("OK" if self.ok else f"FAILED: {self.failure or 'the native host did not answer every ping'}")
+        lines.append(
+            "OK" if self.ok else f"FAILED: {self.failure or 'not every ping to and from the native host was answered'}"
+        )
         return "\n".join(lines)
 
     def _results(self) -> list[str]:
         rtts = [rtt for rtt in self.rtts if rtt is not None]
         spread = f"{_ms(min(rtts))} / {_ms(sum(rtts) / len(rtts))} / {_ms(max(rtts))}" if rtts else "none"
-        rows: Sequence[tuple[str, str]] = (
-            ("NAT in front of client-a", f"{self.nat}"),
-            ("every link, each way", str(self.link)),
-            ("what the client learned of it", self._learned()),
-            ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
+        forth = [
             ("first ping to the native host", _ms(self.first_ping)),
             (f"{len(self.rtts)} more pings, min / mean / max", f"{spread} ({len(rtts)} answered)"),
-            ("ping from the native host", _ms(self.back_ping)),
+        ]
+        back = [("ping from the native host", _ms(self.back_ping))]
+        rows: Sequence[tuple[str, str]] = (
+            ("NAT in front of client-a", str(self.scenario.nat)),
+            ("NAT in front of client-b", str(self.scenario.peer_nat)),
+            ("every link, each way", str(self.scenario.link)),
+            ("what client-a learned of its NAT", self._learned()),
+            ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
+            *(back + forth if self.scenario.host_first else forth + back),
             ("ping client-a to client-b, direct", _ms(self.peer_ping)),
         )
         width = max(len(name) for name, _ in rows)

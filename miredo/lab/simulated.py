@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from miredo.address.endpoint import show_ipv6
-from miredo.lab.links import Link
-from miredo.lab.nat import NatBehaviour
+from miredo.address.endpoint import IPv6, show_ipv6
 from miredo.lab.pings import Ping
 from miredo.lab.plan import (
     CLIENT,
@@ -17,40 +15,51 @@ from miredo.lab.plan import (
     PINGS,
     QUALIFICATION_PATIENCE,
     SHOWN,
-    USUAL_NAT,
+    Scenario,
 )
 from miredo.lab.report import Report
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
-from miredo.lab.world import CLIENT_PORT, ClientNode, World
+from miredo.lab.world import CLIENT_PORT, ClientNode, NativeHost, World
 
 
-def run(behaviour: NatBehaviour, link: Link, seed: int = 0) -> Report:
-    """The whole plan with a client behind such a NAT."""
-    world = World(seed, link)
+def run(scenario: Scenario, seed: int = 0) -> Report:
+    """The whole plan."""
+    world = World(seed, scenario.link)
     server = world.server(*TEREDO_INTERNET.addresses_of("server")[:2])
     world.relay(TEREDO_INTERNET.addresses_of("relay")[0])
     host = world.host(show_ipv6(HOST_ADDRESS), HOST)
-    client = world.client(TEREDO_INTERNET.external_of(CLIENT), server, behaviour, CLIENT)
-    peer = world.client(TEREDO_INTERNET.external_of(PEER), server, USUAL_NAT, PEER)
-    report = Report(simulated=True, nat=behaviour, link=link, steps=world.steps)
+    client = world.client(TEREDO_INTERNET.external_of(CLIENT), server, scenario.nat, CLIENT)
+    peer = world.client(TEREDO_INTERNET.external_of(PEER), server, scenario.peer_nat, PEER)
+    report = Report(simulated=True, scenario=scenario, steps=world.steps)
     client.start()
     peer.start()
     if not world.run_until(lambda: client.qualified is not None, QUALIFICATION_PATIENCE):
         report.failure = "the client did not qualify"
         return report
     report.qualified = world.now
-    report.first_ping = _wait(world, client.ping(host.address), PING_PATIENCE)
+    if scenario.host_first:
+        _ping_back(report, world, host, client)
+    report.first_ping = _ping(world, client, host.address, PING_PATIENCE)
     for _ in range(PINGS):
         world.run(PING_INTERVAL)
-        report.rtts.append(_wait(world, client.ping(host.address), PING_PATIENCE))
-    address = client.qualified.address if client.qualified else None
-    if address is not None:
-        report.back_ping = _wait(world, host.ping(address), PING_PATIENCE)
+        report.rtts.append(_ping(world, client, host.address, PING_PATIENCE))
+    if not scenario.host_first:
+        _ping_back(report, world, host, client)
     if peer.qualified is not None:
-        report.peer_ping = _wait(world, client.ping(peer.qualified.address), PEER_PATIENCE)
+        report.peer_ping = _ping(world, client, peer.qualified.address, PEER_PATIENCE)
     world.run_until(lambda: client.observed is not None, QUALIFICATION_PATIENCE)
     _describe(report, client, peer)
     return report
+
+
+def _ping(world: World, client: ClientNode, destination: IPv6, seconds: float) -> float | None:
+    """Nothing is answered to a client that has lost its address meanwhile."""
+    return _wait(world, client.ping(destination), seconds) if client.qualified else None
+
+
+def _ping_back(report: Report, world: World, host: NativeHost, client: ClientNode) -> None:
+    if client.qualified is not None:
+        report.back_ping = _wait(world, host.ping(client.qualified.address), PING_PATIENCE)
 
 
 def _wait(world: World, ping: Ping, seconds: float) -> float | None:

@@ -118,7 +118,7 @@ def has_the_summary(ended: Ended, headline: str) -> None:
     for beginning in (
         "  client-a  ",
         "  NAT in front of client-a           endpoint-independent/address-and-port-dependent",
-        "  what the client learned of it      mapping endpoint-independent, port preserved; filtering not measured",
+        "  what client-a learned of its NAT   mapping endpoint-independent, port preserved; filtering not measured",
         "  qualified  ",
         "  first ping to the native host  ",
         "  5 more pings, min / mean / max  ",
@@ -133,6 +133,21 @@ def test_a_third_word_assigns_ports(namespaces: None) -> None:
     told = json.loads(demo("--json", "--nat", "endpoint-independent/endpoint-independent/random").out)
     assert told["ok"]
     assert told["nat"]["is"] == "endpoint-independent/endpoint-independent/random"
+
+
+def test_the_native_host_may_ping_first(namespaces: None) -> None:
+    told = json.loads(demo("--json", "--host-first", "--nat", SYMMETRIC).out)
+    assert (told["ok"], told["host_first"]) == (True, True)
+    asked = [step["sender"] for step in told["ladder"] if step["what"] == "echo request"]
+    assert asked[0] == "host"
+    assert told["host_to_client_s"] > min(told["rtt_ms"]["mean"] / 1e3, told["first_ping_s"])
+
+
+def test_client_b_may_be_behind_any_nat() -> None:
+    cone, symmetric = (json.loads(demo("--sim", "--json", "--peer-nat", nat).out) for nat in ("cone", "symmetric"))
+    assert cone["peer_nat"] == "endpoint-independent/endpoint-independent"
+    assert cone["client_to_client_s"] == pytest.approx(0.1)
+    assert (symmetric["ok"], symmetric["client_to_client_s"]) == (True, None)
 
 
 def test_the_log_is_there_for_who_asks(namespaces: None) -> None:

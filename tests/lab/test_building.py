@@ -27,7 +27,7 @@ from miredo.lab.live import Demonstration
 from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
-from miredo.lab.plan import USUAL_NAT
+from miredo.lab.plan import USUAL_NAT, Scenario
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, End, Route, Topology, Wire
 from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Recorder
@@ -258,7 +258,7 @@ def test_a_demonstration_runs_in_one_reactor_and_closes_what_it_opens(
 ) -> None:
     from twisted.internet import reactor
 
-    report = Demonstration(reactor, behaviour, load(LAB_FILE)).run()
+    report = Demonstration(reactor, Scenario(behaviour), load(LAB_FILE)).run()
     assert report.failure is None
     assert report.ok
     assert report.qualified is not None
@@ -321,7 +321,7 @@ def test_a_server_and_a_relay_on_one_host_serve_their_clients(closes_descriptors
 def test_every_link_takes_its_time_on_real_packets(closes_descriptors: None) -> None:
     from twisted.internet import reactor
 
-    report = Demonstration(reactor, USUAL_NAT, load(LAB_FILE), Link(delay=0.02)).run()
+    report = Demonstration(reactor, Scenario(link=Link(delay=0.02)), load(LAB_FILE)).run()
     assert report.ok
     # A solicitation and its answer cross two links each way: the NAT's outside and the server's.
     assert report.qualified is not None
@@ -335,7 +335,7 @@ def test_a_full_disk_ends_the_record_and_is_told(closes_descriptors: None) -> No
     from twisted.internet import reactor
 
     with open("/dev/full", "wb") as full:
-        report = Demonstration(reactor, USUAL_NAT, load(LAB_FILE), Link(), full).run()
+        report = Demonstration(reactor, Scenario(), load(LAB_FILE), full).run()
     assert report.failure == "the packets could not be recorded: No space left on device"
     assert report.first_ping is not None
 
@@ -347,7 +347,7 @@ def test_a_demonstration_without_its_interfaces_says_what_failed(tmp_path: Path)
     text = LAB_FILE.read_text()
     file = tmp_path / "lab.conf"
     file.write_text(text.replace("InterfaceName teredo", "InterfaceName lan"))
-    report = Demonstration(reactor, USUAL_NAT, load(file)).run()
+    report = Demonstration(reactor, Scenario(), load(file)).run()
     assert not report.ok
     assert report.failure is not None
     assert "InterfaceName lan: interface lan: exists already" in report.failure

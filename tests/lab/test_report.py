@@ -9,7 +9,7 @@ from miredo.address.endpoint import parse_endpoint
 from miredo.lab.ladder import Step
 from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
-from miredo.lab.plan import PINGS, USUAL_NAT
+from miredo.lab.plan import PINGS, Scenario
 from miredo.lab.report import LONGEST_LADDER, Report
 from miredo.lab.simulated import run
 from miredo.teredo.actions import Mapping, NatObserved
@@ -22,7 +22,7 @@ def good() -> Report:
     """A run in which everything went well."""
     return Report(
         simulated=False,
-        nat=USUAL_NAT,
+        scenario=Scenario(),
         nodes={"server": ["192.0.2.1"], "client-a": ["198.51.100.1", "2001:0:c000:201::"]},
         mapping=Mapping.ENDPOINT_INDEPENDENT,
         mapped="198.51.100.1:40000",
@@ -40,7 +40,13 @@ def test_a_run_with_every_ping_answered_is_good() -> None:
 
 
 def test_a_run_is_not_good_without_its_parts() -> None:
-    for part, value in (("qualified", None), ("first_ping", None), ("rtts", [0.001, None]), ("failure", "interrupted")):
+    for part, value in (
+        ("qualified", None),
+        ("first_ping", None),
+        ("rtts", [0.001, None]),
+        ("back_ping", None),
+        ("failure", "interrupted"),
+    ):
         report = good()
         setattr(report, part, value)
         assert not report.ok, part
@@ -48,7 +54,7 @@ def test_a_run_is_not_good_without_its_parts() -> None:
 
 def test_a_ping_between_clients_need_not_be_answered() -> None:
     report = good()
-    report.peer_ping = report.back_ping = None
+    report.peer_ping = None
     assert report.ok
 
 
@@ -72,6 +78,8 @@ def test_the_keys_of_the_json_are_public() -> None:
             "same_address": None,
             "is": "endpoint-independent/address-and-port-dependent",
         },
+        "peer_nat": "endpoint-independent/address-and-port-dependent",
+        "host_first": False,
         "link": "plain",
         "nodes": {"server": ["192.0.2.1"], "client-a": ["198.51.100.1", "2001:0:c000:201::"]},
         "ladder": told["ladder"],
@@ -82,7 +90,7 @@ def test_the_keys_of_the_json_are_public() -> None:
 
 
 def test_a_run_that_never_qualified_is_json_too() -> None:
-    told = Report(simulated=True, nat=USUAL_NAT, failure="the client did not qualify").as_json()
+    told = Report(simulated=True, scenario=Scenario(), failure="the client did not qualify").as_json()
     assert (told["ok"], told["qualified_s"], told["rtt_ms"]) == (False, None, None)
     assert told["pings"] == {"sent": 0, "answered": 0}
     assert json.loads(json.dumps(told)) == told
@@ -94,7 +102,7 @@ def test_the_page_has_the_summary() -> None:
     assert page.endswith("\nOK")
     for line in (
         "  client-a  198.51.100.1, 2001:0:c000:201::",
-        "what the client learned of it      mapping endpoint-independent; filtering not measured",
+        "what client-a learned of its NAT   mapping endpoint-independent; filtering not measured",
         "qualified                          5.0 ms after start",
         "first ping to the native host      12.3 ms",
         "3 more pings, min / mean / max     1.0 ms / 3.0 ms / 6.0 ms (3 answered)",
@@ -141,12 +149,12 @@ def test_a_failure_is_the_last_line_of_the_page() -> None:
     assert report.as_text().endswith("\nFAILED: interrupted")
     lost = good()
     lost.rtts = [None]
-    assert lost.as_text().endswith("\nFAILED: the native host did not answer every ping")
+    assert lost.as_text().endswith("\nFAILED: not every ping to and from the native host was answered")
     assert "none (0 answered)" in lost.as_text()
 
 
 def test_a_page_of_nothing_can_be_drawn() -> None:
-    page = Report(simulated=True, nat=USUAL_NAT, failure="no packets").as_text()
+    page = Report(simulated=True, scenario=Scenario(), failure="no packets").as_text()
     assert page.startswith("A Teredo Internet in memory\n")
     assert page.endswith("FAILED: no packets")
 
@@ -156,7 +164,7 @@ def test_a_page_of_nothing_can_be_drawn() -> None:
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_in_memory_every_kind_of_nat_qualifies_and_pings(behaviour: NatBehaviour) -> None:
-    report = run(behaviour, PLAIN)
+    report = run(Scenario(behaviour, link=PLAIN))
     assert report.ok, report.as_text()
     assert report.simulated
     assert report.first_ping is not None
@@ -169,9 +177,9 @@ def test_in_memory_every_kind_of_nat_qualifies_and_pings(behaviour: NatBehaviour
 def test_in_memory_a_mapping_is_told_as_far_as_two_addresses_can_tell(behaviour: NatBehaviour) -> None:
     independent = behaviour.mapping.value == "endpoint-independent"
     told = Mapping.ENDPOINT_INDEPENDENT if independent else Mapping.DESTINATION_DEPENDENT
-    assert run(behaviour, PLAIN).mapping is told
+    assert run(Scenario(behaviour, link=PLAIN)).mapping is told
 
 
 def test_a_run_in_memory_is_the_same_each_time() -> None:
-    assert run(USUAL_NAT, PLAIN, seed=7) == run(USUAL_NAT, PLAIN, seed=7)
-    assert run(USUAL_NAT, PLAIN, seed=7) != run(USUAL_NAT, PLAIN, seed=8)
+    assert run(Scenario(link=PLAIN), seed=7) == run(Scenario(link=PLAIN), seed=7)
+    assert run(Scenario(link=PLAIN), seed=7) != run(Scenario(link=PLAIN), seed=8)
