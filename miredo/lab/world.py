@@ -37,12 +37,14 @@ from miredo.teredo.actions import (
     SECONDARY,
     Action,
     AllLost,
+    Announcement,
     DeliverPacket,
     ForwardPacket,
     NatObserved,
     PeerLost,
     PeerTrusted,
     Qualified,
+    SecretExpiring,
     SendDatagram,
     SendError,
     ServerSilent,
@@ -301,6 +303,7 @@ class TunnelNode(ABC):
         self._world = world
         self._own = own
         self._armed: float | None = None
+        self._asleep = False
         self.port = home or Port(world, name, self._received)
         if home is not None:
             home.join(ipv4_of(own), name, self._received)
@@ -313,7 +316,12 @@ class TunnelNode(ABC):
     def stop(self) -> None:
         self._obey(self.core.stop(self._world.now))
 
+    def suspend(self) -> None:
+        """The machine sleeps until L{resume}: nothing reaches it, and no deadline is met."""
+        self._asleep = True
+
     def resume(self) -> None:
+        self._asleep = False
         self._obey(self.core.resumed(self._world.now))
 
     def transmit(self, packet: bytes) -> None:
@@ -334,11 +342,13 @@ class TunnelNode(ABC):
         """The core answers a packet with an ICMPv6 error."""
 
     @abstractmethod
-    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+    def announced(self, action: Announcement) -> None:
         """Something about the client's own address has changed or was learned."""
 
     def _received(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
         del to
+        if self._asleep:
+            return
         now = self._world.now
         if self.use_fast_path and self._fast_ingress(payload, source, now):
             self._report_later()
@@ -377,7 +387,7 @@ class TunnelNode(ABC):
                     self.refused(message, to)
                 case PeerTrusted() | PeerLost() | AllLost():
                     self.fast.obey(action)
-                case Qualified() | Unqualified() | ServerSilent() | NatObserved():
+                case Qualified() | Unqualified() | ServerSilent() | SecretExpiring() | NatObserved():
                     self.announced(action)
                 case ForwardPacket():
                     raise AssertionError("only a server forwards")
@@ -388,11 +398,15 @@ class TunnelNode(ABC):
         deadline = self.core.deadline
         if deadline is None or (self._armed is not None and self._armed <= deadline):
             return
-        self._armed = max(deadline, self._world.now)
-        self._world.at(self._armed, self._expire)
+        armed = self._armed = max(deadline, self._world.now)
+        self._world.at(armed, lambda: self._expire(armed))
 
-    def _expire(self) -> None:
+    def _expire(self, armed: float) -> None:
+        if armed != self._armed:
+            return  # an earlier deadline came in its place, and has armed the next one
         self._armed = None
+        if self._asleep:
+            return
         deadline = self.core.deadline
         if deadline is not None and deadline <= self._world.now:
             self._obey(self.core.expire(self._world.now))
@@ -412,7 +426,7 @@ class RelayNode(TunnelNode):
     def refused(self, message: bytes, to: IPv6) -> None:
         self._world.report_error(message, to)
 
-    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+    def announced(self, action: Announcement) -> None:
         raise AssertionError(f"a relay does not ask for {action}")
 
 
@@ -429,7 +443,7 @@ class ClientNode(TunnelNode):
         self.observed: NatObserved | None = None
         self.kernel = Kernel(world.dice, self.transmit)
 
-    def announced(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+    def announced(self, action: Announcement) -> None:
         match action:
             case Qualified():
                 self.qualified = action
@@ -437,7 +451,7 @@ class ClientNode(TunnelNode):
                 self.qualified = None
             case NatObserved():
                 self.observed = action
-            case ServerSilent():
+            case ServerSilent() | SecretExpiring():
                 pass
 
     def ping(self, destination: IPv6) -> Ping:

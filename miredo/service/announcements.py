@@ -12,7 +12,7 @@ from zope.interface import Interface, implementer
 from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
 from miredo.kernel.interfaces import IClock, INetwork, ITunnel
-from miredo.teredo.actions import NatObserved, Qualified, ServerSilent, Unqualified
+from miredo.teredo.actions import NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
 
 ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
 """Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
@@ -40,6 +40,9 @@ class IAnnouncements(Interface):
 
     def server_silent(event: ServerSilent) -> None:
         """The server did not answer."""
+
+    def secret_expiring(event: SecretExpiring) -> None:
+        """The server says that our secret is to be replaced."""
 
     def nat_observed(event: NatObserved, local_port: int) -> None:
         """Something was learned of the NAT in front of our port."""
@@ -85,6 +88,10 @@ class TunnelAddress:
 
     def server_silent(self, event: ServerSilent) -> None:
         self._log.warn("{role}: No reply from Teredo server ({to})", **self._about(to=show_endpoint(event.server)))
+
+    def secret_expiring(self, event: SecretExpiring) -> None:
+        text = "{role}: the server {to} says that our secret is to be replaced: put a new one into the SecretFile"
+        self._log.warn(text, **self._about(to=show_endpoint(event.server)))
 
     def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self._log.info(

@@ -20,12 +20,14 @@ from miredo.service.surroundings import Did, Observer, Sent, Took
 from miredo.teredo.actions import (
     Action,
     AllLost,
+    Announcement,
     DeliverPacket,
     ForwardPacket,
     NatObserved,
     PeerLost,
     PeerTrusted,
     Qualified,
+    SecretExpiring,
     SendDatagram,
     SendError,
     ServerSilent,
@@ -156,7 +158,7 @@ class TunnelProtocol(TeredoProtocol):
                         self.refused["error"] += 1
                 case PeerTrusted() | PeerLost() | AllLost():
                     pass  # for the fast path, and the observer
-                case Qualified() | Unqualified() | ServerSilent() | NatObserved():
+                case Qualified() | Unqualified() | ServerSilent() | SecretExpiring() | NatObserved():
                     self._announce(action)
                 case ForwardPacket():
                     raise AssertionError("only a server forwards")
@@ -169,7 +171,7 @@ class TunnelProtocol(TeredoProtocol):
         else:
             observer(Did(self.role, at, action))
 
-    def _announce(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+    def _announce(self, action: Announcement) -> None:
         """Only a client has anything to announce."""
         raise AssertionError(f"{self.role}: {action}")
 
@@ -195,7 +197,7 @@ class TeredoClientProtocol(TunnelProtocol):
         super().__init__(role, core, clock, tunnel, icmpv6, observer)
         self._announcements = announcements
 
-    def _announce(self, action: Qualified | Unqualified | ServerSilent | NatObserved) -> None:
+    def _announce(self, action: Announcement) -> None:
         match action:
             case Qualified():
                 self._announcements.qualified(action)
@@ -203,6 +205,8 @@ class TeredoClientProtocol(TunnelProtocol):
                 self._announcements.unqualified(action)
             case ServerSilent():
                 self._announcements.server_silent(action)
+            case SecretExpiring():
+                self._announcements.secret_expiring(action)
             case NatObserved():
                 self._announcements.nat_observed(action, self._local_port())
 

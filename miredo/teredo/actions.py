@@ -62,6 +62,12 @@ class ServerSilent(NamedTuple):
     server: Endpoint
 
 
+class SecretExpiring(NamedTuple):
+    """The server took our secret and says that a new one is to be had (RFC 4380 5.2.2)."""
+
+    server: Endpoint
+
+
 class Mapping(Enum):
     """What two probes to one port of two addresses can tell of a NAT's mapping (RFC 4787 4.1)."""
 
@@ -105,6 +111,9 @@ class AllLost(NamedTuple):
     """No peer may take the fast path any more."""
 
 
+Announcement = Qualified | Unqualified | ServerSilent | SecretExpiring | NatObserved
+"""What a client says of itself."""
+
 Action = (
     SendDatagram
     | DeliverPacket
@@ -113,6 +122,7 @@ Action = (
     | Qualified
     | Unqualified
     | ServerSilent
+    | SecretExpiring
     | NatObserved
     | PeerTrusted
     | PeerLost

@@ -38,6 +38,7 @@ from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.peers import Peers
 from miredo.teredo.plain import is_plain_data, routing_refusal
 from miredo.teredo.qualification import Address, Qualification, Server, server_endpoint
+from miredo.teredo.security import Credential
 from miredo.teredo.traversal import ADDRESS_UNREACHABLE, Answers, Contact, Traversal, fresh_nonce_trailer
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.encapsulation import Encapsulated, parse_encapsulation
@@ -67,6 +68,7 @@ class Client:
     @param servers: in order of preference; none while their names are looked up.
     @param scope: the IPv4 addresses that may be sent to.
     @param dice: random bytes of cryptographic quality.
+    @param credential: what is shared with the servers, for secure qualification.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class Client:
         refresh_interval: float = REFRESH_INTERVAL,
         peer_limit: int = PEER_LIMIT,
         contact_limit: int = CONTACT_LIMIT,
+        credential: Credential | None = None,
     ) -> None:
         self.drops: Drops = Drops()
         self._answers = Answers()
         self.peers = Peers(peer_limit, self._answers.heard_directly)
-        self.qualification = Qualification(servers, dice, refresh_interval)
+        self.qualification = Qualification(servers, dice, refresh_interval, credential)
         self._scope = scope
         self._dice = dice
         self._own: IPv6 | None = None  # the address under which peers were learned

@@ -46,6 +46,7 @@ class Drop(Enum):
     WRONG_SOURCE = ("wrong-source", "RFC 4380 5.2.4")
     WRONG_DESTINATION = ("wrong-destination", "RFC 4380 5.2.3")
     WRONG_NONCE = ("wrong-nonce", "RFC 4380 5.2.2")
+    BAD_AUTHENTICATION = ("bad-authentication", "RFC 4380 5.2.2")
     BAD_ADVERTISEMENT = ("bad-advertisement", "RFC 4380 5.2.1")
     ANSWERS_EXCEEDED = ("answers-exceeded", "RFC 4380 5.2.6")
 
@@ -60,6 +61,7 @@ class Drop(Enum):
     NOT_GLOBAL = ("not-global", "RFC 4380 5.3.1")
     HOP_LIMIT = ("hop-limit", "RFC 8200 3")
     BAD_SOLICITATION = ("bad-solicitation", "RFC 4380 5.3.1/4")
+    NO_AUTHENTICATION = ("no-authentication", "RFC 4380 5.3.1/4")
 
 
 Drops = Counter[Drop]

@@ -24,12 +24,22 @@ from miredo.address.endpoint import Dice, Endpoint, IPv4, IPv6, endpoint
 from miredo.address.teredo import (
     ALL_ROUTERS,
     CLIENT_LINK_LOCAL,
+    LEGACY_PREFIX,
     SERVICE_PREFIX,
     TEREDO_PORT,
     compose,
     random_flags,
 )
-from miredo.teredo.actions import Action, Mapping, NatObserved, Qualified, SendDatagram, ServerSilent, Unqualified
+from miredo.teredo.actions import (
+    Action,
+    Mapping,
+    NatObserved,
+    Qualified,
+    SecretExpiring,
+    SendDatagram,
+    ServerSilent,
+    Unqualified,
+)
 from miredo.teredo.buckets import uniform
 from miredo.teredo.constants import (
     LARGEST_MTU,
@@ -44,6 +54,7 @@ from miredo.teredo.constants import (
     TUNNEL_MTU,
 )
 from miredo.teredo.drops import Drop
+from miredo.teredo.security import KEY_VALID, Credential
 from miredo.wire.encapsulation import Encapsulated, emit_nonce_authentication
 from miredo.wire.icmpv6 import (
     RouterAdvertisement,
@@ -124,14 +135,19 @@ class Qualification:
 
     @param servers: in order of preference; none yet: see L{use_servers}.
     @param refresh_interval: seconds.
+    @param credential: what is shared with the servers, for secure qualification (RFC 4380 5.2.2).
     """
 
-    def __init__(self, servers: Sequence[Server], dice: Dice, refresh_interval: float) -> None:
+    def __init__(
+        self, servers: Sequence[Server], dice: Dice, refresh_interval: float, credential: Credential | None = None
+    ) -> None:
         self._servers = list(servers)
         self._choice = 0
         self._silent = 0  # how many servers did not answer since one did, or since the last rest
         self._dice = dice
         self._refresh_interval = refresh_interval
+        self._credential = credential
+        self._told_expiring = False
         self.state: State = Idle()
         self._probe: SecondaryProbe | None = None
         self._observed = False
@@ -224,6 +240,8 @@ class Qualification:
         asked = self._asked(encapsulated, outer)
         if asked is None:
             return Drop.WRONG_NONCE
+        if not self._is_authentic(encapsulated):
+            return Drop.BAD_AUTHENTICATION
         if encapsulated.origin is None:
             return Drop.BAD_ADVERTISEMENT
         mtu = self._validate(encapsulated.packet)
@@ -231,7 +249,7 @@ class Qualification:
             return Drop.BAD_ADVERTISEMENT
         if isinstance(asked, SecondaryProbe):
             return self._learn_mapping(encapsulated.origin)
-        return self._qualify(asked, encapsulated.origin, mtu, now)
+        return [*self._qualify(asked, encapsulated.origin, mtu, now), *self._confirmed(encapsulated)]
 
     # ------------------------------------------------------------ steps
 
@@ -253,6 +271,22 @@ class Qualification:
             case _:
                 return None
 
+    def _is_authentic(self, encapsulated: Encapsulated) -> bool:
+        """RFC 4380 5.2.2: with a secret, the server proves that it has it too."""
+        authentication, credential = encapsulated.authentication, self._credential
+        if credential is None or authentication is None:
+            return credential is None
+        if authentication.identifier != credential.identifier:
+            return False
+        return credential.proves(authentication, encapsulated.packet, encapsulated.origin)
+
+    def _confirmed(self, encapsulated: Encapsulated) -> list[Action]:
+        """The confirmation byte: once, that a new secret is to be had; the old one is used until there is one."""
+        authentication = encapsulated.authentication
+        expiring = self._credential is not None and authentication is not None and authentication.confirmation != 0
+        told, self._told_expiring = self._told_expiring, expiring
+        return [SecretExpiring(server_endpoint(self.server.primary))] if expiring and not told else []
+
     def _validate(self, packet: bytes) -> int | None:
         """The MTU that a valid Router Advertisement of our server gives, in bytes; None when it is not one."""
         try:
@@ -266,10 +300,14 @@ class Qualification:
         if len(advertisement.prefixes) != 1:
             return None
         (prefix,) = advertisement.prefixes
-        if prefix.length != 64 or prefix.prefix[:8] != SERVICE_PREFIX + self.server.primary:
+        if prefix.length != 64 or prefix.prefix[:8] not in self._advertisable():
             return None
         mtu = advertisement.mtu or TUNNEL_MTU
         return mtu if TUNNEL_MTU <= mtu <= LARGEST_MTU else TUNNEL_MTU
+
+    def _advertisable(self) -> tuple[bytes, bytes]:
+        """The prefix that our server advertises; the one from before RFC 4380 stands for the same."""
+        return SERVICE_PREFIX + self.server.primary, LEGACY_PREFIX + self.server.primary
 
     def _qualify(self, asked: Soliciting, mapped: Endpoint, mtu: int, now: float) -> list[Action]:
         until = now + self._interval()
@@ -301,12 +339,17 @@ class Qualification:
     def _solicit(self, now: float, tries: int, held: Address | None, since: float, pause: float) -> list[Action]:
         nonce = self._dice(8)
         self.state = Soliciting(tries, nonce, now + SOLICITATION_TIMEOUT, held, since, pause)
-        return [SendDatagram(emit_nonce_authentication(nonce) + SOLICITATION, server_endpoint(self.server.primary))]
+        return [SendDatagram(self._solicitation(nonce), server_endpoint(self.server.primary))]
 
     def _ask_secondary(self, tries: int, now: float) -> SendDatagram:
         nonce = self._dice(8)
         self._probe = SecondaryProbe(tries, nonce, now + SOLICITATION_TIMEOUT)
-        return SendDatagram(emit_nonce_authentication(nonce) + SOLICITATION, server_endpoint(self.server.secondary))
+        return SendDatagram(self._solicitation(nonce), server_endpoint(self.server.secondary))
+
+    def _solicitation(self, nonce: bytes) -> bytes:
+        if self._credential is None:
+            return emit_nonce_authentication(nonce) + SOLICITATION
+        return self._credential.protect(nonce, KEY_VALID, SOLICITATION)
 
     def _probe_again(self, probe: SecondaryProbe, now: float) -> list[Action]:
         held = self.held

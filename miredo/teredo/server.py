@@ -4,18 +4,22 @@
 What is let through, in the order of RFC 4380 5.3.1:
 
     IPv4 source          must be global unicast, and not ourselves
-    to ff02::2           a Router Solicitation from a link-local source: answered; nothing else
+    to ff02::2           a Router Solicitation from a link-local source: answered; nothing else. Where secrets are
+                         required, only with a proof of one (5.2.2); a wrong proof is dropped anywhere
     not a bubble and not ICMPv6                     dropped
     Teredo source        embedded endpoint = outer: forwarded
-                         embedded address = outer, another port, a small bubble for a client of ours: forwarded
-                         with its origin. Ours: the letter drops it, and with it every symmetric-NAT client of
-                         another server that RFC 6081 is about; the address stays proved.
+                         another port, a small bubble for a client of ours: forwarded with its origin
+                         (L{SymmetricBubbles}). Ours: the letter drops it, and with it every symmetric-NAT client
+                         of another server that RFC 6081 is about; the address stays proved.
     any other source     for a client of ours: forwarded; else dropped
+    to our link-local    an Echo Request is answered; nothing else
     Teredo destination   to the embedded endpoint, with an origin indication if it is a client of ours
     other destination    to the native IPv6 network, from a proved Teredo source only
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 from miredo.address.endpoint import Endpoint, IPv4, IPv6, ipv4_of, port_of
 from miredo.address.scope import IPv4Scope, is_global_ipv6, is_link_local
@@ -32,6 +36,7 @@ from miredo.address.teredo import (
 from miredo.teredo.actions import PRIMARY, SECONDARY, Action, ForwardPacket, SendDatagram
 from miredo.teredo.constants import FOREIGN_PORT_BUBBLE_LIMIT, SERVER_ICMPV6_LIMIT, TUNNEL_MTU
 from miredo.teredo.drops import Drop, Drops
+from miredo.teredo.security import KEY_EXPIRING, KEY_VALID, Keyring
 from miredo.wire.bubble import is_bubble
 from miredo.wire.encapsulation import (
     Encapsulated,
@@ -40,6 +45,8 @@ from miredo.wire.encapsulation import (
     parse_encapsulation,
 )
 from miredo.wire.icmpv6 import (
+    EchoReply,
+    EchoRequest,
     RouterSolicitation,
     check_router_solicitation,
     emit_icmpv6,
@@ -49,9 +56,22 @@ from miredo.wire.icmpv6 import (
 from miredo.wire.ipv6 import HEADER_LENGTH, ICMPV6, destination_of, next_header_of, parse_ipv6, source_of
 from miredo.wire.reader import MalformedPacket
 
+ECHO_HOP_LIMIT = 64
+"""Of our echo replies; ours."""
 SIX_TO_FOUR = b"\x20\x02"
 ISATAP = b"\x5e\xfe"
 """Bytes 10 and 11 of an address that embeds an IPv4 address behind them (RFC 5214 6.1)."""
+
+
+class SymmetricBubbles(StrEnum):
+    """Which small bubbles for our own clients are let through though they do not come from the embedded endpoint."""
+
+    STRICT = "strict"
+    """None, which is the letter of RFC 4380 5.3.1."""
+    PORT = "port"
+    """Those from another port of the embedded address: most symmetric NATs."""
+    ANY = "any"
+    """All: symmetric NATs with several addresses too. The origin indication tells where a bubble came from."""
 
 
 class Server:
@@ -59,6 +79,8 @@ class Server:
 
     @param addresses: its primary and its secondary IPv4 address.
     @param mtu: what its Router Advertisements say, in bytes.
+    @param keyring: the secrets shared with clients.
+    @param secrets_required: only clients that prove a secret are answered (RFC 4380 5.3.1/4).
     """
 
     def __init__(
@@ -68,12 +90,19 @@ class Server:
         *,
         prefix: bytes = SERVICE_PREFIX,
         mtu: int = TUNNEL_MTU,
+        keyring: Keyring | None = None,
+        secrets_required: bool = False,
+        symmetric_bubbles: SymmetricBubbles = SymmetricBubbles.PORT,
     ) -> None:
         self.drops: Drops = Drops()
         self._addresses = addresses
         self._scope = scope
         self._prefix = prefix
+        self._keyring = keyring or Keyring()
+        self._secrets_required = secrets_required
+        self._symmetric_bubbles = symmetric_bubbles
         self._link_local = server_link_local(addresses[PRIMARY])
+        self._link_locals = tuple(map(server_link_local, addresses))
         self._advertisement = teredo_router_advertisement(prefix + addresses[PRIMARY], mtu)
 
     def receive(self, datagram: bytes, outer: Endpoint, via: int) -> list[Action]:
@@ -89,8 +118,11 @@ class Server:
             return self._drop(Drop.MALFORMED)
         if encapsulated.origin is not None:
             return self._drop(Drop.UNEXPECTED_HEADER)
-        if destination_of(encapsulated.packet) == ALL_ROUTERS:
+        destination = destination_of(encapsulated.packet)
+        if destination == ALL_ROUTERS:
             return self._advertise(encapsulated, outer, via)
+        if destination in self._link_locals:
+            return self._echo(encapsulated.packet, outer, via)
         return self._forward(encapsulated, outer)
 
     # ------------------------------------------------------------ Router Solicitations
@@ -100,9 +132,21 @@ class Server:
         solicited = self._solicitor(encapsulated.packet)
         if solicited is None:
             return self._drop(Drop.BAD_SOLICITATION)
-        answer = emit_origin(outer) + emit_icmpv6(self._link_local, solicited, self._advertisement)
-        if encapsulated.authentication is not None:
-            answer = emit_nonce_authentication(encapsulated.authentication.nonce) + answer
+        authentication, credential = encapsulated.authentication, None
+        if self._keyring and authentication is not None and authentication.identifier:
+            credential = self._keyring.authenticated(authentication, encapsulated.packet)
+            if credential is None:
+                return self._drop(Drop.BAD_AUTHENTICATION)
+        if credential is None and self._secrets_required:
+            return self._drop(Drop.NO_AUTHENTICATION)
+        advertisement = emit_icmpv6(self._link_local, solicited, self._advertisement)
+        if authentication is None:
+            answer = emit_origin(outer) + advertisement
+        elif credential is None:
+            answer = emit_nonce_authentication(authentication.nonce) + emit_origin(outer) + advertisement
+        else:
+            confirmation = KEY_EXPIRING if credential.expiring else KEY_VALID
+            answer = credential.protect(authentication.nonce, confirmation, advertisement, outer)
         other = SECONDARY if via == PRIMARY else PRIMARY
         return [SendDatagram(answer, outer, other if has_cone_bit(solicited) else via)]
 
@@ -119,6 +163,23 @@ class Server:
         except MalformedPacket:
             return None
         return parsed.source
+
+    # ------------------------------------------------------------ echo requests
+
+    def _echo(self, packet: bytes, outer: Endpoint, via: int) -> list[Action]:
+        """An Echo Request to our link-local address (RFC 4380 5.3.1), from a proved Teredo source."""
+        refusal = self._refusal(packet, len(packet), outer)
+        if refusal is not None:
+            return self._drop(refusal)
+        try:
+            parsed, _ = parse_ipv6(packet)
+            message = parse_icmpv6(parsed)
+        except MalformedPacket:
+            return self._drop(Drop.MALFORMED)
+        if not isinstance(message, EchoRequest):
+            return self._drop(Drop.NOT_GLOBAL)
+        reply = EchoReply(message.identifier, message.sequence, message.data)
+        return [SendDatagram(emit_icmpv6(parsed.destination, parsed.source, reply, ECHO_HOP_LIMIT), outer, via)]
 
     # ------------------------------------------------------------ everything else
 
@@ -141,12 +202,16 @@ class Server:
         source = source_of(packet)
         ours = self._is_client_of_ours(destination_of(packet))
         if is_teredo(source, self._prefix):
-            mapped = mapped_of(source)
             small = bubble and size <= FOREIGN_PORT_BUBBLE_LIMIT
-            proved = mapped == outer or (ours and small and ipv4_of(mapped) == ipv4_of(outer))
+            proved = mapped_of(source) == outer or (ours and small and self._may_be_symmetric(source, outer))
         else:
             proved = ours
         return None if proved else Drop.SOURCE_UNPROVED
+
+    def _may_be_symmetric(self, source: IPv6, outer: Endpoint) -> bool:
+        if self._symmetric_bubbles is SymmetricBubbles.PORT:
+            return ipv4_of(mapped_of(source)) == ipv4_of(outer)
+        return self._symmetric_bubbles is SymmetricBubbles.ANY
 
     def _is_client_of_ours(self, destination: IPv6) -> bool:
         return is_teredo(destination, self._prefix) and server_of(destination) in self._addresses

@@ -11,7 +11,7 @@ from miredo.address.teredo import CLIENT_LINK_LOCAL
 from miredo.kernel.interfaces import INetwork
 from miredo.kernel.memory import MemoryClock, MemoryInternet
 from miredo.service.announcements import IAnnouncements, TunnelAddress
-from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
+from miredo.teredo.actions import Mapping, NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
 from tests.service.internet import RecordingEndpoints, logging
 
 ONE = parse_ipv6("2001:0:c000:201:0:1111:39cc:9bfe")
@@ -178,6 +178,7 @@ def test_what_is_known_of_the_nat_is_logged() -> None:
         address.nat_observed(NatObserved(Mapping.UNKNOWN, MAPPED, None), 5353)
         address.nat_observed(NatObserved(Mapping.ENDPOINT_INDEPENDENT, MAPPED, MAPPED), 40000)
         address.server_silent(ServerSilent(SERVER))
+        address.secret_expiring(SecretExpiring(SERVER))
     assert logged.lines == [
         (
             "info",
@@ -195,4 +196,9 @@ def test_what_is_known_of_the_nat_is_logged() -> None:
             "filtering not measured; mapped address 198.51.100.1:40000",
         ),
         ("warn", "client: No reply from Teredo server (192.0.2.1:3544)"),
+        (
+            "warn",
+            "client: the server 192.0.2.1:3544 says that our secret is to be replaced: "
+            "put a new one into the SecretFile",
+        ),
     ]

@@ -33,7 +33,7 @@ from miredo.service.protocols import (
     TeredoServerProtocol,
 )
 from miredo.service.roles import TunnelService
-from miredo.teredo.actions import Mapping, NatObserved, Qualified, ServerSilent, Unqualified
+from miredo.teredo.actions import Mapping, NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
 from miredo.teredo.client import Client
 from miredo.teredo.constants import PATIENCE
 from miredo.teredo.drops import Drop
@@ -65,6 +65,9 @@ class Heard:
 
     def server_silent(self, event: ServerSilent) -> None:
         raise AssertionError("the server does not answer")
+
+    def secret_expiring(self, event: SecretExpiring) -> None:
+        raise AssertionError("nothing is secret here")
 
     def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self.observed.append(event)

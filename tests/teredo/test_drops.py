@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,9 @@ from miredo.teredo.actions import PRIMARY
 from miredo.teredo.client import Client
 from miredo.teredo.constants import ERROR_BURST, HELD_PACKETS, QUEUE_PACKETS
 from miredo.teredo.drops import Drop
+from miredo.teredo.qualification import SOLICITATION
 from miredo.teredo.relay import Relay
+from miredo.teredo.security import KEY_VALID, Credential, Keyring
 from miredo.teredo.server import Server
 from miredo.wire.bubble import emit_bubble
 from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
@@ -42,6 +45,7 @@ Core = Client | Relay | Server
 Case = tuple[Core, Callable[[], object]]
 """A core, and what makes it drop one packet."""
 
+CREDENTIAL = Credential(b"client-7", b"correct horse battery staple")
 PRIVATE = bytes([10, 0, 0, 1, 0x20, 0x00])
 
 
@@ -66,10 +70,10 @@ def transmitted(packet: Callable[[bytes], bytes]) -> Callable[[], Case]:
 
 
 def served(datagram: bytes) -> Callable[[], Case]:
-    """A server receives it from client A."""
+    """A server that wants to see a secret receives it from client A."""
 
     def case() -> Case:
-        server = Server(SERVER, IPv4Scope())
+        server = Server(SERVER, IPv4Scope(), keyring=Keyring([CREDENTIAL]), secrets_required=True)
         return server, lambda: server.receive(datagram, MAPPED_A, PRIMARY)
 
     return case
@@ -190,6 +194,7 @@ CASES: dict[Drop, Callable[[], Case]] = {
     Drop.WRONG_SOURCE: transmitted(lambda own: data(PEER, NATIVE)),
     Drop.WRONG_DESTINATION: received(lambda own: data(PEER, NATIVE)),
     Drop.WRONG_NONCE: wrong_nonce,
+    Drop.BAD_AUTHENTICATION: served(replace(CREDENTIAL, secret=b"wrong").protect(bytes(8), KEY_VALID, SOLICITATION)),
     Drop.BAD_ADVERTISEMENT: bad_advertisement,
     Drop.ANSWERS_EXCEEDED: answers_exceeded,
     Drop.NOT_TEREDO: not_teredo,
@@ -200,6 +205,7 @@ CASES: dict[Drop, Callable[[], Case]] = {
     Drop.NOT_GLOBAL: served(emit_bubble(CLIENT_A, CLIENT_LINK_LOCAL)),
     Drop.HOP_LIMIT: served(emit_bubble(CLIENT_A, NATIVE, hop_limit=1)),
     Drop.BAD_SOLICITATION: served(emit_bubble(CLIENT_LINK_LOCAL, ALL_ROUTERS)),
+    Drop.NO_AUTHENTICATION: served(SOLICITATION),
 }
 
 

@@ -272,9 +272,17 @@ def _answers(nonce: bytes) -> dict[str, bytes]:
         "no prefix option": advertisement(nonce, message=NO_PREFIX),
         "prefix of another server": advertisement(nonce, message=FOREIGN),
         "prefix of 32 bits": advertisement(nonce, message=SHORT),
-        "prefix of the drafts": advertisement(nonce, message=LEGACY),
         "another message": advertisement(nonce, message=EchoReply(1, 1, b"")),
     }
+
+
+@pytest.mark.requirement("C8")
+def test_the_prefix_of_the_drafts_stands_for_the_service_prefix() -> None:
+    """Microsoft's servers advertised it for a time; the address is composed with the RFC's all the same."""
+    client = client_core()
+    nonce = asked(client.start(0.0))
+    (qualified,) = only(Qualified, client.receive(advertisement(nonce, message=LEGACY), PRIMARY_ENDPOINT, 0.1))
+    assert qualified.address.startswith(SERVICE_PREFIX + SERVER.primary)
 
 
 @pytest.mark.requirement("C8")

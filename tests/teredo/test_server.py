@@ -7,15 +7,23 @@ import pytest
 
 from miredo.address.endpoint import Endpoint, IPv6, endpoint, ipv4_of, parse_endpoint, parse_ipv4
 from miredo.address.scope import IPv4Scope
-from miredo.address.teredo import ALL_NODES, ALL_ROUTERS, TEREDO_PORT, compose, has_cone_bit, server_link_local
+from miredo.address.teredo import (
+    ALL_NODES,
+    ALL_ROUTERS,
+    CLIENT_LINK_LOCAL,
+    TEREDO_PORT,
+    compose,
+    has_cone_bit,
+    server_link_local,
+)
 from miredo.teredo.actions import PRIMARY, SECONDARY, Action, ForwardPacket, SendDatagram
 from miredo.teredo.drops import Drop
-from miredo.teredo.server import Server
+from miredo.teredo.server import Server, SymmetricBubbles
 from miredo.wire.bubble import emit_bubble
 from miredo.wire.encapsulation import emit_nonce_authentication, emit_origin, parse_encapsulation
-from miredo.wire.icmpv6 import EchoRequest, OtherICMPv6, RouterAdvertisement, emit_icmpv6, parse_icmpv6
+from miredo.wire.icmpv6 import EchoReply, EchoRequest, OtherICMPv6, RouterAdvertisement, emit_icmpv6, parse_icmpv6
 from miredo.wire.ipv6 import TCP, IPv6Packet, emit_ipv6, parse_ipv6
-from tests.teredo.cores import FORBIDDEN, data, dropped, with_nonce
+from tests.teredo.cores import FORBIDDEN, data, dropped, sent, with_nonce
 from tests.wire.vectors import (
     CLIENT_A,
     CLIENT_B,
@@ -386,7 +394,7 @@ def test_a_hop_limit_that_runs_out_ends_the_way(hop_limit: int, through: bool) -
         bytes.fromhex("ff0e") + bytes(14),
         bytes.fromhex("20020a000001") + bytes(10),
         bytes.fromhex("20027f000001") + bytes(10),
-        server_link_local(SERVER),
+        server_link_local(SERVER_B),
     ],
     ids=bytes.hex,
 )
@@ -394,6 +402,47 @@ def test_what_is_not_global_is_not_forwarded_to(destination: IPv6) -> None:
     core = server()
     assert core.receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY) == []
     assert dropped(core) == {Drop.NOT_GLOBAL: 1}
+
+
+@pytest.mark.requirement("S9")
+@pytest.mark.parametrize("via", [PRIMARY, SECONDARY])
+@pytest.mark.parametrize("own", [SERVER, SERVER_SECONDARY], ids=["primary", "secondary"])
+def test_an_echo_request_to_its_link_local_address_is_answered(own: bytes, via: int) -> None:
+    request = echo(CLIENT_A, server_link_local(own), 64)
+    ((answer, to),) = sent(server().receive(request, MAPPED_A, via))
+    reply, _ = parse_ipv6(answer)
+    assert (to, reply.source, reply.destination) == (MAPPED_A, server_link_local(own), CLIENT_A)
+    assert parse_icmpv6(reply) == EchoReply(1, 1, bytes(56))
+
+
+@pytest.mark.requirement("S9")
+def test_nothing_else_to_its_link_local_address_is_answered_and_nobody_elses_request() -> None:
+    own = server_link_local(SERVER)
+    unreachable = emit_icmpv6(CLIENT_A, own, OtherICMPv6(1, 0, bytes(8)))
+    for packet, outer in (
+        (unreachable, MAPPED_A),
+        (emit_bubble(CLIENT_A, own), MAPPED_A),
+        (echo(CLIENT_A, own, 64)[:-1] + b"x", MAPPED_A),
+        (echo(CLIENT_A, own, 64), OTHER_PORT),
+        (echo(NATIVE, own, 64), MAPPED_A),
+        (echo(CLIENT_LINK_LOCAL, own, 64), MAPPED_A),
+    ):
+        assert server().receive(packet, outer, PRIMARY) == []
+
+
+@pytest.mark.requirement("A15")
+def test_how_bubbles_of_symmetric_clients_are_let_through_is_a_choice() -> None:
+    """To our own client; from the embedded endpoint, from another port of its address, from elsewhere."""
+    bubble = VECTORS["bubble_A_B"]
+    for choice, through in (
+        (SymmetricBubbles.STRICT, [True, False, False]),
+        (SymmetricBubbles.PORT, [True, True, False]),
+        (SymmetricBubbles.ANY, [True, True, True]),
+    ):
+        core = Server((SERVER_B, SERVER_B_SECONDARY), IPv4Scope(), symmetric_bubbles=choice)
+        passed = [core.receive(bubble, outer, PRIMARY) for outer in (MAPPED_A, OTHER_PORT, STRANGER)]
+        assert [bool(actions) for actions in passed] == through
+        assert core.receive(echo(CLIENT_A, CLIENT_B, 64), STRANGER, PRIMARY) == []
 
 
 @pytest.mark.requirement("S10", "S11")
