@@ -80,6 +80,15 @@ def choice(*members: _Choice) -> Callable[[str], _Choice]:
     return read
 
 
+def switch(text: str) -> bool:
+    """yes or no, on or off."""
+    if text.lower() in ("yes", "on"):
+        return True
+    if text.lower() in ("no", "off"):
+        return False
+    raise BadValueError(f"{text} is neither yes nor no", did_you_mean(text, ("yes", "no", "on", "off")))
+
+
 def relay_type(*members: RelayType) -> Callable[[str], RelayType]:
     """A reader of those words of RelayType that fit a kind of role; a word that fits none is told all of them."""
     fitting, any_at_all = choice(*members), choice(*RelayType)

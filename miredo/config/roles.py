@@ -30,10 +30,12 @@ from miredo.config.readers import (
     port,
     relay_type,
     service_prefix,
+    switch,
     user_name,
     whole_number,
 )
 from miredo.config.words import FastPath, LogLevel, RelayType, SyslogFacility
+from miredo.teredo.server import SymmetricBubbles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -246,6 +248,15 @@ class ClientConfig(TunnelConfig):
         ),
     )
 
+    secret_file: str | None = field(
+        default=None,
+        metadata=directive(
+            "SecretFile",
+            absolute_path,
+            "File with the secret that is shared with the server, for secure qualification.",
+        ),
+    )
+
     @property
     def servers(self) -> tuple[tuple[Host, Host | None], ...]:
         """Each server's first and second address; no second one: L{next_ipv4} of what the first's name resolves to."""
@@ -328,13 +339,31 @@ class ServerConfig(RoleConfig):
     interface_mtu: int = field(
         default=1280, metadata=directive("InterfaceMTU", link_mtu, "MTU that clients are given, in bytes.")
     )
+    secret_file: str | None = field(
+        default=None,
+        metadata=directive("SecretFile", absolute_path, "File with the secrets of clients, for secure qualification."),
+    )
+    secret_required: bool = field(
+        default=False,
+        metadata=directive("RequireSecret", switch, "Whether clients without a secret are refused.", default="no"),
+    )
+    symmetric_bubbles: SymmetricBubbles = field(
+        default=SymmetricBubbles.PORT,
+        metadata=directive(
+            "SymmetricBubbles",
+            choice(*SymmetricBubbles),
+            "Bubbles from elsewhere than their address says, to our clients: strict, port or any.",
+        ),
+    )
 
     def __post_init__(self) -> None:
         if not self.bind_address2:
             object.__setattr__(self, "bind_address2", next_ipv4(self.bind_address))
 
     def faults(self) -> Iterator[Fault]:
-        """Clients must be able to use both addresses."""
+        """Clients must be able to use both addresses, and to prove what they are asked to."""
+        if self.secret_required and self.secret_file is None:
+            yield Fault("RequireSecret", "there is no SecretFile", "name the file with the secrets of the clients")
         yield from self._pair_faults("ServerBindAddress", self.bind_address, self.bind_address2)
 
     def claims(self) -> Iterator[Claim]:

@@ -32,10 +32,12 @@ from miredo.service.protocols import (
     TunnelProtocol,
 )
 from miredo.service.recorder import FlightRecorder
+from miredo.service.secretfile import BadSecretFileError, read_credentials
 from miredo.service.surroundings import StartFailure, Surroundings, blaming
 from miredo.teredo.client import Client
 from miredo.teredo.qualification import Server as ServerAddresses
 from miredo.teredo.relay import Relay
+from miredo.teredo.security import Credential, Keyring
 from miredo.teredo.server import Server
 
 RESOLVE_AGAIN = 10.0
@@ -101,6 +103,16 @@ class RoleService(Service, Generic[Config]):
         core = make(self.recorder.dice)
         self.recorder.watch(core)
         return core
+
+    def credentials(self, path: str | None) -> list[Credential]:
+        """What C{SecretFile} holds."""
+        if path is None:
+            return []
+        try:
+            return read_credentials(path)
+        except (OSError, BadSecretFileError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StartFailure(f"{self.config.where('SecretFile')}: {reason}") from error
 
     def _close(self) -> Deferred[None]:
         """Close the ports, then everything else, the last first."""
@@ -184,7 +196,10 @@ class TeredoClientService(TunnelService[ClientConfig]):
         tunnel = self.open_tunnel(config)
         refresh_interval = float(config.refresh_interval)
         known = [] if self._has_names else servers
-        core = self.build(lambda dice: Client(known, self._scope, dice, refresh_interval=refresh_interval))
+        credential = self._credential()
+        core = self.build(
+            lambda dice: Client(known, self._scope, dice, refresh_interval=refresh_interval, credential=credential)
+        )
         address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
         self._open.callback(address.close)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
@@ -192,6 +207,12 @@ class TeredoClientService(TunnelService[ClientConfig]):
         self.watch(network)
         self._again = around.clock.alarm(self._look_up)
         self._open.callback(self._again.cancel)
+
+    def _credential(self) -> Credential | None:
+        credentials = self.credentials(self.config.secret_file)
+        if len(credentials) > 1:
+            raise StartFailure(f"{self.config.where('SecretFile')}: a client has one secret, and there are several")
+        return credentials[0] if credentials else None
 
     def startService(self) -> None:
         super().startService()
@@ -284,7 +305,18 @@ class TeredoServerService(RoleService[ServerConfig]):
         addresses = config.bind_address, config.bind_address2
         # Our own addresses are good: a relay may be here too. The core knows its own two (RFC 4380 5.4.3).
         scope = IPv4Scope(config.allow_ipv4, broadcasts=network.broadcasts())
-        core = self.build(lambda _: Server(addresses, scope, prefix=config.prefix, mtu=config.interface_mtu))
+        keyring = Keyring(self.credentials(config.secret_file))
+        core = self.build(
+            lambda _: Server(
+                addresses,
+                scope,
+                prefix=config.prefix,
+                mtu=config.interface_mtu,
+                keyring=keyring,
+                secrets_required=config.secret_required,
+                symmetric_bubbles=config.symmetric_bubbles,
+            )
+        )
         self.protocols = TeredoServerProtocol.pair(config.title, core, around.clock, native, around.observer)
         for protocol, address, keyword in zip(
             self.protocols, addresses, ("ServerBindAddress", "ServerBindAddress2"), strict=True

@@ -74,7 +74,11 @@ def test_every_line_that_is_shown_can_be_uncommented() -> None:
     lines = [line for block in blocks("miredo.conf") for line in block]
     uncommented = [line.lstrip("#") for line in lines if line[:2] not in ("# ", "#", "")]
     client = [line for line in uncommented if line not in ("RelayType cone", "Prefix 2001:0::")]
-    relay = [line for line in uncommented if not line.startswith(("RelayType client", "Server", "R")) or "cone" in line]
+    relay = [
+        line
+        for line in uncommented
+        if not line.startswith(("RelayType client", "Server", "Secret", "R")) or "cone" in line
+    ]
     assert isinstance(parse("\n".join(client), "miredo.conf", strict=True).roles[0], ClientConfig)
     assert isinstance(parse("\n".join(relay), "miredo.conf", strict=True).roles[0], RelayConfig)
 
