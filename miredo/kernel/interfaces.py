@@ -42,7 +42,7 @@ class IClock(Interface):
 
     def resumed(notify: Callable[[], None]) -> Callable[[], None]:
         """
-        Call C{notify} when the machine has been suspended, before the alarm rings that showed it.
+        Call C{notify} as soon as the machine wakes from a suspension, and before any alarm rings.
 
         @return: a call that takes this wish back.
         """
@@ -113,6 +113,9 @@ class INetwork(Interface):
     def links() -> list[str]:
         """The names of all links."""
 
+    def is_running(index: int) -> bool:
+        """Whether a link carries packets: that it is up and has a carrier, as the kernel has noticed by now."""
+
     def set_up(index: int, mtu: int | None = None) -> None:
         """Set a link up, with another MTU if one is given."""
 
@@ -134,8 +137,14 @@ class INetwork(Interface):
     def ipv4_addresses() -> list[tuple[IPv4, int]]:
         """The IPv4 addresses of all links, the loopback's too, each with its prefix length."""
 
+    def ipv6_addresses() -> list[tuple[IPv6, int]]:
+        """The IPv6 addresses of all links, the loopback's too, each with its prefix length."""
+
     def ways_out() -> list[tuple[int, IPv4, int]]:
         """The IPv4 default routes whose link has its carrier: link index, gateway (0.0.0.0: none), metric; sorted."""
+
+    def ipv6_ways_out() -> list[tuple[int, IPv6, int]]:
+        """The IPv6 default routes, 2000::/3 among them; as L{ways_out}."""
 
     def broadcasts() -> list[IPv4]:
         """The directed broadcast address of each attached IPv4 subnet that has one (prefix length 30 or less)."""

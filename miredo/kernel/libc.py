@@ -22,7 +22,10 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 """Mounts neither reach nor come from other mount namespaces (linux/mount.h)."""
 _MNT_DETACH = 2
-_CLOCK_BOOTTIME = 7
+_CLOCK_REALTIME, _CLOCK_BOOTTIME = 0, 7
+_TFD_TIMER_ABSTIME, _TFD_TIMER_CANCEL_ON_SET = 1, 2
+_NEVER = (1 << 63) - 1
+"""Nanoseconds: the year 2262."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,13 +64,11 @@ else:
 
 if sys.version_info >= (3, 13):
 
-    def create_timer() -> int:
-        """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
-        return os.timerfd_create(_CLOCK_BOOTTIME, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
+    def _create(clock: int) -> int:
+        return os.timerfd_create(clock, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
 
-    def set_timer(fd: int, nanoseconds: int) -> None:
-        """Let a timerfd expire once, at that absolute time; 0 disarms it."""
-        os.timerfd_settime_ns(fd, flags=os.TFD_TIMER_ABSTIME, initial=nanoseconds)
+    def _set(fd: int, flags: int, nanoseconds: int) -> None:
+        os.timerfd_settime_ns(fd, flags=flags, initial=nanoseconds)
 
 else:
 
@@ -77,13 +78,30 @@ else:
     class _Itimerspec(ctypes.Structure):
         _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
-    _TFD_TIMER_ABSTIME = 1
+    def _create(clock: int) -> int:
+        return _checked(_libc.timerfd_create(clock, os.O_NONBLOCK | os.O_CLOEXEC))
 
-    def create_timer() -> int:
-        """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
-        return _checked(_libc.timerfd_create(_CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC))
-
-    def set_timer(fd: int, nanoseconds: int) -> None:
-        """Let a timerfd expire once, at that absolute time; 0 disarms it."""
+    def _set(fd: int, flags: int, nanoseconds: int) -> None:
         expiry = _Itimerspec(_Timespec(0, 0), _Timespec(*divmod(nanoseconds, 1_000_000_000)))
-        _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(expiry), None))
+        _checked(_libc.timerfd_settime(fd, flags, ctypes.byref(expiry), None))
+
+
+def create_timer() -> int:
+    """A non-blocking timerfd on CLOCK_BOOTTIME, disarmed."""
+    return _create(_CLOCK_BOOTTIME)
+
+
+def set_timer(fd: int, nanoseconds: int) -> None:
+    """Let a timerfd expire once, at that absolute time; 0 disarms it."""
+    _set(fd, _TFD_TIMER_ABSTIME, nanoseconds)
+
+
+def create_step_timer() -> int:
+    """
+    A non-blocking timerfd that never expires: its read fails with ECANCELED each time CLOCK_REALTIME was set.
+
+    To the kernel, waking from a suspension sets it too.
+    """
+    fd = _create(_CLOCK_REALTIME)
+    _set(fd, _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _NEVER)
+    return fd

@@ -10,6 +10,9 @@ from miredo.kernel.errors import refused
 NAME_LIMIT = 15
 """Bytes in the name of an interface: IFNAMSIZ, less the final zero (linux/if.h)."""
 
+GLOBAL_UNICAST = b"\x20" + bytes(15)
+"""2000::/3: a route to it is as good as a default route."""
+
 
 def check_name(name: str) -> None:
     """

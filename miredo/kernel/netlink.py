@@ -37,7 +37,7 @@ from zope.interface import implementer
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
 from miredo.kernel.errors import naming, refused
 from miredo.kernel.interfaces import INetwork, IWatch
-from miredo.kernel.links import broadcasts_of, show_address, show_prefix
+from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, show_address, show_prefix
 from miredo.kernel.namespaces import entered, path_of
 from miredo.kernel.watch import NetworkWatch
 
@@ -60,6 +60,8 @@ _IFF_UP = 1
 _IFA_F_NODAD = 2
 _IN6_ADDR_GEN_MODE_NONE = 1
 _MAIN_TABLE = 254
+_UNICAST = 1  # RTN_UNICAST
+_RUNNING = 0x40  # IFF_RUNNING
 _WITHOUT_CARRIER = 0x01 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _UNICAST = 1
 _LOCAL = 2
@@ -137,6 +139,12 @@ class KernelNetwork:
                 return None
             raise
 
+    def is_running(self, index: int) -> bool:
+        message = ifinfmsg()
+        message["index"] = index
+        (link,) = self._route.ask(message, RTM_GETLINK, 0, f"interface {index}")
+        return bool(link["flags"] & _RUNNING)
+
     def links(self) -> list[str]:
         found = self._route.ask(ifinfmsg(), RTM_GETLINK, _NLM_F_DUMP, "interfaces")
         return [str(link.get_attr("IFLA_IFNAME")) for link in found]
@@ -185,19 +193,31 @@ class KernelNetwork:
         return route["type"] == _LOCAL
 
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
+        return self._all_addresses(socket.AF_INET)
+
+    def ipv6_addresses(self) -> list[tuple[IPv6, int]]:
+        return self._all_addresses(socket.AF_INET6)
+
+    def _all_addresses(self, family: int) -> list[tuple[Address, int]]:
         return [
             (_address(message, "IFA_LOCAL", "IFA_ADDRESS"), message["prefixlen"])
-            for message in self._address_messages(socket.AF_INET)
+            for message in self._address_messages(family)
         ]
 
     def ways_out(self) -> list[tuple[int, IPv4, int]]:
+        return self._ways_out(socket.AF_INET)
+
+    def ipv6_ways_out(self) -> list[tuple[int, IPv6, int]]:
+        return self._ways_out(socket.AF_INET6)
+
+    def _ways_out(self, family: int) -> list[tuple[int, Address, int]]:
         message = rtmsg()
-        message["family"] = socket.AF_INET
+        message["family"] = family
         found = self._route.ask(message, RTM_GETROUTE, _NLM_F_DUMP, "routes")
         return sorted(
             (_number(route, "RTA_OIF"), _address(route, "RTA_GATEWAY"), _number(route, "RTA_PRIORITY"))
             for route in found
-            if route["dst_len"] == 0 and route["table"] == _MAIN_TABLE and not route["flags"] & _WITHOUT_CARRIER
+            if _leads_anywhere(route) and route["table"] == _MAIN_TABLE and not route["flags"] & _WITHOUT_CARRIER
         )
 
     def broadcasts(self) -> list[IPv4]:
@@ -333,6 +353,12 @@ def _route(destination: Address, prefix_length: int, index: int, metric: int | N
         attributes.append(("RTA_GATEWAY", show_address(gateway)))
     message["attrs"] = attributes
     return message
+
+
+def _leads_anywhere(route: nlmsg) -> bool:
+    """Whether this is a default route, and not one that refuses."""
+    place = _address(route, "RTA_DST"), route["dst_len"]
+    return route["type"] == _UNICAST and (route["dst_len"] == 0 or place == (GLOBAL_UNICAST, 3))
 
 
 def _family(address: Address) -> int:

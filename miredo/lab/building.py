@@ -13,10 +13,8 @@ from miredo.lab.cables import Cable, DistantTunnel
 from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.natbox import NatBox
-from miredo.lab.topology import End, NatPlace, Route, Topology, Wire, interface_of, prefix_of
+from miredo.lab.topology import INSIDE_NAME, End, NatPlace, Route, Topology, Wire, interface_of, prefix_of
 
-INSIDE_NAME = "lan"
-"""The name of a NAT's device in its client."""
 MTU = 1500
 SETTINGS = {
     "net/ipv4/conf/all/rp_filter": 0,
@@ -70,6 +68,13 @@ class Laboratory:
         for route in topology.routes:
             self._add_route(route)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether every wire carries packets; the kernel takes a moment, and drops what comes too early."""
+        ends = [end for wire in self.topology.wires for end in (wire.one, wire.other)]
+        networks = self._networks
+        return all(networks[end.node].is_running(_index(networks[end.node], end.interface)) for end in ends)
+
     def start(self) -> None:
         for cable in self._cables:
             cable.start()
@@ -117,7 +122,7 @@ class Laboratory:
 
     def _place(self, place: NatPlace, behaviour: NatBehaviour) -> NatBox:
         inside = self._endpoints(place.client).open_tunnel(INSIDE_NAME, MTU)
-        outside = self._endpoints(place.outside).open_tunnel(f"nat-{place.client}"[:15], MTU)
+        outside = self._endpoints(place.outside).open_tunnel(place.outside_name, MTU)
         client, core = self._networks[place.client], self._networks[place.outside]
         client.add_address(inside.index, *interface_of(place.inside))
         client.add_route(*prefix_of("0.0.0.0/0"), inside.index)

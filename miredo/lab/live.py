@@ -42,9 +42,10 @@ from miredo.lab.plan import (
     Scenario,
 )
 from miredo.lab.report import Report
+from miredo.lab.states import History, describe_client
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Topology
 from miredo.lab.visiting import announce
-from miredo.service.roles import TunnelService
+from miredo.service.roles import TeredoClientService, TeredoRelayService
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
 
@@ -55,19 +56,35 @@ LOOK_INTERVAL = 0.0005
 
 
 class Observation:
-    """Everything that the roles did, with the nodes' names in place of roles and endpoints."""
+    """Everything that the roles did, with the nodes' names in place of roles and endpoints.
 
-    def __init__(self, configuration: Configuration, topology: Topology, started: float) -> None:
+    @ivar started: when the lab was, in seconds of its clock.
+    @ivar roles: those with a tunnel, by their titles.
+    @ivar history: learns of every change of a client's state, if there is one.
+    """
+
+    def __init__(self, configuration: Configuration, topology: Topology) -> None:
+        self.started = 0.0
+        self.roles: dict[str, TeredoClientService | TeredoRelayService] = {}
+        self.history: History | None = None
         self.steps: list[Step] = []
         self.qualified: dict[str, tuple[float, Qualified]] = {}
         self.observed: dict[str, NatObserved] = {}
-        self.ports: dict[str, int] = {}
         self._nodes = {role.title: _node(role) for role in configuration.roles}
         self._names = topology.ipv4_names()
-        self._started = started
+
+    def port_of(self, node: str) -> int:
+        """The service port of the role that lives in a node."""
+        return next(role.port for title, role in self.roles.items() if self._nodes[title] == node)
+
+    def _note(self, node: str, event: Sent | Took | Did) -> None:
+        role = self.roles.get(event.role)
+        if self.history is not None and isinstance(role, TeredoClientService):
+            self.history.note(node, event.at, describe_client(role.protocol.core))
 
     def __call__(self, event: Sent | Took | Did) -> None:
-        node, at = self._nodes[event.role], event.at - self._started
+        node, at = self._nodes[event.role], event.at - self.started
+        self._note(node, event)
         match event:
             case Sent(datagram=datagram, to=to):
                 self.steps.append(Step(at, node, self._name(to), describe(datagram)))
@@ -93,7 +110,7 @@ class Demonstration:
     """One run of the plan.
 
     @param configuration: the roles, each with the node that it lives in as its namespace.
-    @param capture_file: a pcapng file for every packet of the core and of the native network, or C{None}.
+    @param capture_file: a pcapng file for every packet of every link, or C{None}.
     """
 
     def __init__(
@@ -144,15 +161,22 @@ class Demonstration:
         roles: Roles | None = None
         try:
             laboratory.build({CLIENT: self.report.scenario.nat, PEER: self.report.scenario.peer_nat})
+            if not await self._until(lambda: laboratory.is_ready, KERNEL_PATIENCE):
+                self.report.failure = "the kernel did not set the lab's links up"
+                return
+            observation = Observation(self._configuration, TEREDO_INTERNET)
             if self._capture_file is not None:
-                capture = Capture(self._capture_file, ("core", "six"), self._descriptors)
+                history = observation.history = History()
+                capture = Capture(self._capture_file, TEREDO_INTERNET, self._descriptors, self._clock, history)
             laboratory.start()
-            observation = Observation(self._configuration, TEREDO_INTERNET, self._clock.now())
+            observation.started = self._clock.now()
             self.report.steps = observation.steps
             roles = assemble_on(self._reactor, self._configuration, observation)
             roles.privilegedStartService()
+            observation.roles = {
+                role.config.title: role for role in roles if isinstance(role, (TeredoClientService, TeredoRelayService))
+            }
             roles.startService()
-            observation.ports = {_node(role.config): role.port for role in roles if isinstance(role, TunnelService)}
             await self._plan(observation)
             self._completed = True
             if self._keep is not None:
@@ -214,7 +238,7 @@ class Demonstration:
         self.report.nodes = nodes
         observed = observation.observed.get(CLIENT)
         if observed is not None:
-            self.report.observe(observed, observation.ports[CLIENT])
+            self.report.observe(observed, observation.port_of(CLIENT))
 
     async def _answer(self, ping: Ping, seconds: float) -> float | None:
         await self._until(lambda: ping.answered is not None, seconds)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """
-Packets as a pcapng file: the three kinds of blocks that a capture needs (draft-ietf-opsawg-pcapng).
+Packets as a pcapng file: the four kinds of blocks that a capture needs (draft-ietf-opsawg-pcapng).
 
 A file is one L{section_header}, then an L{interface_description} for each interface, whose numbers follow from their
-order (the first is 0), then an L{enhanced_packet} for each packet. Each function gives the bytes of a whole block::
+order (the first is 0), then an L{enhanced_packet} for each packet, and at the end L{interface_statistics} for each
+interface. Each function gives the bytes of a whole block::
 
     +--------------+---------------+---- - - ----+---------------+
     |  type (4)    |  length (4)   |    body     |  length (4)   |      little-endian, padded to 4 bytes;
@@ -15,6 +16,7 @@ from typing import Final
 
 SECTION_HEADER: Final = 0x0A0D0D0A
 INTERFACE_DESCRIPTION: Final = 1
+INTERFACE_STATISTICS: Final = 5
 ENHANCED_PACKET: Final = 6
 
 LINKTYPE_RAW: Final = 101
@@ -30,6 +32,7 @@ _OPTION_COMMENT: Final = 1
 _SHB_USERAPPL: Final = 4
 _IF_NAME: Final = 2
 _IF_TSRESOL: Final = 9
+_ISB_IFDROP: Final = 5
 
 _LONGEST_OPTION: Final = 0xFFFF
 
@@ -49,17 +52,27 @@ def interface_description(name: str, link_type: int = LINKTYPE_RAW) -> bytes:
     )
 
 
-def enhanced_packet(interface: int, at: float, packet: bytes, comment: str = "") -> bytes:
+def enhanced_packet(interface: int, at: int, packet: bytes, comment: str = "") -> bytes:
     """
     A packet (4.3).
 
     @param interface: the number of its interface.
-    @param at: seconds since 1970, or since what the reader shall take for it.
+    @param at: nanoseconds since 1970, or since what the reader shall take for it.
     """
-    nanoseconds = round(at * 10**_NANOSECONDS)
-    fixed = struct.pack("<IIIII", interface, nanoseconds >> 32, nanoseconds & 0xFFFFFFFF, len(packet), len(packet))
+    fixed = struct.pack("<IIIII", interface, *_time(at), len(packet), len(packet))
     options = _options((_OPTION_COMMENT, _text(comment))) if comment else b""
     return _block(ENHANCED_PACKET, fixed + _padded(packet) + options)
+
+
+def interface_statistics(interface: int, at: int, dropped: int) -> bytes:
+    """How many packets of an interface are missing from the file (4.6) at a time, as L{enhanced_packet} has it."""
+    fixed = struct.pack("<III", interface, *_time(at))
+    return _block(INTERFACE_STATISTICS, fixed + _options((_ISB_IFDROP, struct.pack("<Q", dropped))))
+
+
+def _time(at: int) -> tuple[int, int]:
+    """The upper half of a time first, whatever the byte order."""
+    return at >> 32, at & 0xFFFFFFFF
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -22,6 +22,11 @@ from ipaddress import ip_interface, ip_network
 
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
 
+INSIDE_NAME = "lan"
+"""The name of a NAT's device in its client."""
+LONGEST_NAME = 15
+"""Characters of an interface's name (IFNAMSIZ of Linux, less the NUL)."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -33,11 +38,30 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What joins two neighbours, and where its packets can be seen.
+
+    @ivar name: tells its two ends to a person.
+    @ivar interfaces: node and interface of both ends, or of the one end that has an interface.
+    @ivar client: whose NAT it is at; C{None} for a wire.
+    """
+
+    name: str
+    interfaces: tuple[tuple[str, str], ...]
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wire:
     """A cable between two nodes."""
 
     one: End
     other: End
+
+    @property
+    def segment(self) -> Segment:
+        ends = tuple((end.node, end.interface) for end in (self.one, self.other))
+        return Segment(f"{self.one.node}--{self.other.node}", ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,20 @@ class NatPlace:
     inside: str
     external: str
     outside: str
+
+    @property
+    def segments(self) -> tuple[Segment, Segment]:
+        """Inside and outside; a NAT itself has no interface, its neighbours have one each."""
+        client, outside = self.client, self.outside
+        return (
+            Segment(f"{client}--NAT", ((client, INSIDE_NAME),), client),
+            Segment(f"NAT of {client}--{outside}", ((outside, self.outside_name),), client),
+        )
+
+    @property
+    def outside_name(self) -> str:
+        """The name of the device that leads to it outside."""
+        return f"nat-{self.client}"[:LONGEST_NAME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +132,10 @@ class Topology:
     def external_of(self, client: str) -> str:
         """The IPv4 address of the NAT that a client is behind."""
         return next(nat.external for nat in self.nats if nat.client == client)
+
+    def segments(self) -> list[Segment]:
+        """All that packets cross between two nodes, or between a node and a NAT."""
+        return [wire.segment for wire in self.wires] + [segment for nat in self.nats for segment in nat.segments]
 
     def ends(self) -> list[End]:
         return [end for wire in self.wires for end in (wire.one, wire.other)]

@@ -108,6 +108,11 @@ class Client:
         return held.address if held else None
 
     @property
+    def contacts(self) -> Traversal:
+        """Whom it tries to reach, or tried in vain; to be looked at only."""
+        return self._traversal
+
+    @property
     def deadline(self) -> float | None:
         """When L{expire} is to be called next."""
         deadlines = (self.qualification.deadline, self._traversal.deadline, self.peers.deadline)

@@ -16,7 +16,7 @@ path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from miredo.address.endpoint import Endpoint, IPv6
 from miredo.teredo.actions import Action, AllLost, PeerLost, PeerTrusted
@@ -43,10 +43,11 @@ class Peers:
     """The trusted peers of a client or a relay.
 
     @param limit: how many peers are kept at most.
-    @param heard: is told, at least every 30 s, of endpoints that data came from without a word to the core.
+    @param heard: is told, at least every 30 s, of endpoints that data came from without a word to the core,
+        and when it did last.
     """
 
-    def __init__(self, limit: int, heard: Callable[[Endpoint], None] = lambda endpoint: None) -> None:
+    def __init__(self, limit: int, heard: Callable[[Endpoint, float], None] = lambda endpoint, at: None) -> None:
         self._limit = limit
         self._heard = heard
         self._peers: dict[IPv6, Peer] = {}
@@ -55,6 +56,10 @@ class Peers:
 
     def __len__(self) -> int:
         return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        """The peers, fresh and stale, the one that was trusted last first."""
+        return reversed(self._peers.values())
 
     def get(self, address: IPv6) -> Peer | None:
         return self._peers.get(address)
@@ -134,7 +139,7 @@ class Peers:
     def _age(self, peer: Peer, now: float, actions: list[Action]) -> None:
         silent = now - peer.last_rx
         if silent < PEER_VALIDITY:
-            self._heard(peer.endpoint)
+            self._heard(peer.endpoint, peer.last_rx)
             self._look_again(peer, peer.last_rx + PEER_VALIDITY)
             return
         if peer.fresh:

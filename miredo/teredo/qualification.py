@@ -150,7 +150,7 @@ class Qualification:
         self._told_expiring = False
         self.state: State = Idle()
         self._probe: SecondaryProbe | None = None
-        self._observed = False
+        self._mapping: Mapping | None = None
 
     # ------------------------------------------------------------ what others ask
 
@@ -166,6 +166,11 @@ class Qualification:
                 return held
             case _:
                 return None
+
+    @property
+    def mapping(self) -> Mapping | None:
+        """What the answers tell of the NAT's mapping; C{None} while the secondary address has not been asked."""
+        return self._mapping if self.held else None
 
     @property
     def deadline(self) -> float | None:
@@ -315,14 +320,14 @@ class Qualification:
         self._silent = 0
         if held is not None and held.mapped == mapped and held.mtu == mtu:
             self.state = Holding(held, until)
-            return [] if self._observed or self._probe else [self._ask_secondary(1, now)]
+            return [] if self._mapping or self._probe else [self._ask_secondary(1, now)]
         # RFC 5991 3.1: the random bits are drawn anew when the mapping changes, and kept while it does not.
         if held is not None and held.mapped == mapped:
             address = held.address
         else:
             address = compose(self.server.primary, mapped, random_flags(self._dice))
         self.state = Holding(Address(address, mapped, mtu), until)
-        self._observed = False
+        self._mapping = None
         probe = self._ask_secondary(1, now)
         return [Qualified(address, mtu, mapped, server_endpoint(self.server.primary)), probe]
 
@@ -331,10 +336,9 @@ class Qualification:
         held = self.held
         if held is None:
             return []
-        self._observed = True
         same = for_secondary == held.mapped
-        mapping = Mapping.ENDPOINT_INDEPENDENT if same else Mapping.DESTINATION_DEPENDENT
-        return [NatObserved(mapping, held.mapped, for_secondary)]
+        self._mapping = Mapping.ENDPOINT_INDEPENDENT if same else Mapping.DESTINATION_DEPENDENT
+        return [NatObserved(self._mapping, held.mapped, for_secondary)]
 
     def _solicit(self, now: float, tries: int, held: Address | None, since: float, pause: float) -> list[Action]:
         nonce = self._dice(8)
@@ -355,7 +359,7 @@ class Qualification:
         held = self.held
         if probe.tries < SOLICITATIONS and held is not None:
             return [self._ask_secondary(probe.tries + 1, now)]
-        self._probe, self._observed = None, True
+        self._probe, self._mapping = None, Mapping.UNKNOWN
         return [NatObserved(Mapping.UNKNOWN, held.mapped, None)] if held is not None else []
 
     def _give_up(self, asked: Soliciting, now: float) -> list[Action]:

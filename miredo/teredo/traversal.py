@@ -21,7 +21,8 @@ The rules (RFC 4380 5.2.4, 5.2.6, 5.2.9, 5.4.1):
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import inf
 
 from miredo.address.endpoint import Dice, Endpoint, IPv6
 from miredo.teredo.actions import Action, DeliverPacket, SendDatagram, SendError
@@ -110,6 +111,11 @@ class Traversal:
 
     def __len__(self) -> int:
         return len(self._contacts) + len(self._strangers)
+
+    def __iter__(self) -> Iterator[Contact]:
+        """Those that the host sends to, the last used first, then the strangers likewise."""
+        yield from reversed(self._contacts.values())
+        yield from reversed(self._strangers.values())
 
     @property
     def deadline(self) -> float | None:
@@ -270,20 +276,24 @@ class Answers:
     """
 
     def __init__(self) -> None:
+        # When the last answer was given, then when those were that count.
         self._given: OrderedDict[Endpoint, tuple[float, ...]] = OrderedDict()
 
     def allow(self, to: Endpoint, now: float) -> bool:
         """Whether one more answer may go to C{to}; it is counted if so."""
-        given = tuple(at for at in self._given.pop(to, ()) if now - at < ATTEMPT_WINDOW)
-        allowed = len(given) < ANSWER_LIMIT and (not given or now - given[-1] >= ANSWER_SPACING)
-        self._given[to] = (*given, now) if allowed else given
+        last, *given = self._given.pop(to, (-inf,))
+        given = [at for at in given if now - at < ATTEMPT_WINDOW]
+        allowed = len(given) < ANSWER_LIMIT and now - last >= ANSWER_SPACING
+        self._given[to] = (now, *given, now) if allowed else (last, *given)
         if len(self._given) > ANSWERED_ENDPOINTS:
             self._given.popitem(last=False)
         return allowed
 
-    def heard_directly(self, endpoint: Endpoint) -> None:
-        """A direct packet came from there, so the count begins anew."""
-        self._given.pop(endpoint, None)
+    def heard_directly(self, endpoint: Endpoint, at: float = inf) -> None:
+        """A direct packet came from there at C{at}: what was given before counts no more, but keeps its distance."""
+        given = self._given.get(endpoint)
+        if given is not None:
+            self._given[endpoint] = (given[0], *(each for each in given[1:] if each > at))
 
     def clear(self) -> None:
         self._given.clear()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Contract of L{IClock} and L{IAlarm}, and what only one of the two clocks can show."""
 
+import os
 import time
 from collections.abc import Callable
-from errno import EBADF
+from errno import EAGAIN, EBADF, ECANCELED
 
 import pytest
 from twisted.internet.defer import fail
@@ -11,11 +12,12 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface.verify import verifyObject
 
-from miredo.kernel.clock import BoottimeClock
+from miredo.kernel.clock import BoottimeClock, WallClockSteps
 from miredo.kernel.interfaces import IAlarm, IClock
+from miredo.kernel.libc import create_step_timer
 from miredo.kernel.memory import MemoryClock
 from tests.kernel.bench import Bench, contract, refused_with
-from tests.namespaced import install_reactor, run_reactor, until
+from tests.namespaced import install_reactor, pause, run_reactor, until
 
 TICK = 0.03
 
@@ -145,11 +147,12 @@ async def test_a_cancelled_alarm_is_silent_and_cannot_be_armed(bench: Bench) -> 
 @contract
 async def test_nobody_is_told_of_a_suspension_that_was_none(bench: Bench) -> None:
     told: list[str] = []
-    bench.clock.resumed(lambda: told.append("resumed"))
+    take_back = bench.clock.resumed(lambda: told.append("resumed"))
     alarm = bench.clock.alarm(lambda: told.append("rung"))
     alarm.arm(bench.clock.now())
     await bench.until(lambda: told == ["rung"])
     alarm.cancel()
+    take_back()
 
 
 @pytest.mark.namespaced
@@ -167,7 +170,7 @@ def test_a_suspension_is_told_once_before_the_alarm_rings() -> None:
     clock = BoottimeClock(install_reactor(), monotonic=lambda: time.monotonic() - asleep[0])
 
     async def body() -> None:
-        clock.resumed(lambda: told.append("resumed"))
+        take_back = clock.resumed(lambda: told.append("resumed"))
         alarm = clock.alarm(lambda: told.append("rung"))
         asleep[0] = 0.5
         alarm.arm(clock.now())
@@ -178,8 +181,85 @@ def test_a_suspension_is_told_once_before_the_alarm_rings() -> None:
         alarm.arm(clock.now())
         await until(lambda: told == ["rung", "resumed", "rung", "rung"])
         alarm.cancel()
+        take_back()
 
     run_reactor(body())
+
+
+@pytest.mark.requirement("C62")
+@pytest.mark.namespaced
+def test_a_suspension_is_told_before_any_alarm_is_due() -> None:
+    """The kernel tells waking and setting the wall clock alike; an eventfd stands for its timer here."""
+    asleep = [0.0]
+    told: list[str] = []
+    news = os.eventfd(0, os.EFD_NONBLOCK)
+    clock = BoottimeClock(
+        install_reactor(), monotonic=lambda: time.monotonic() - asleep[0], step_timer=lambda: os.dup(news)
+    )
+
+    async def body() -> None:
+        take_back = clock.resumed(lambda: told.append("resumed"))
+        os.eventfd_write(news, 1)
+        await pause(TICK)
+        assert told == []
+        asleep[0] = 3600.0
+        os.eventfd_write(news, 1)
+        await until(lambda: told == ["resumed"])
+        os.eventfd_write(news, 1)
+        await pause(TICK)
+        assert told == ["resumed"]
+        take_back()
+        os.close(news)
+
+    run_reactor(body())
+
+
+@pytest.mark.requirement("C62")
+@pytest.mark.namespaced
+@pytest.mark.parametrize(("errno", "expected"), [(ECANCELED, ["stepped"]), (EAGAIN, [])], ids=["cancelled", "nothing"])
+def test_a_cancelled_read_tells_that_the_wall_clock_was_set(
+    errno: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(fd: int, length: int) -> bytes:
+        raise OSError(errno, f"{os.strerror(errno)} for {length} bytes of {fd}")
+
+    told: list[str] = []
+    steps = WallClockSteps(install_reactor(), create_step_timer(), lambda: told.append("stepped"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", refusing)
+        steps.doRead()
+    assert told == expected
+    steps.doRead()
+    assert told == expected
+    steps.close()
+
+
+@pytest.mark.namespaced
+def test_a_watch_of_the_wall_clock_that_the_reactor_gives_up_is_closed() -> None:
+    steps = WallClockSteps(install_reactor(), create_step_timer(), lambda: None)
+    assert verifyObject(IReadDescriptor, steps)
+    assert steps.logPrefix() == "wall clock"
+    fail(ConnectionLost()).addErrback(steps.connectionLost)
+    assert steps.fileno() == -1
+    with refused_with(EBADF):
+        steps.doRead()
+
+
+@pytest.mark.namespaced
+def test_the_wall_clock_is_watched_as_long_as_somebody_wishes_to_hear_of_a_suspension(closes_descriptors: None) -> None:
+    reactor = install_reactor()
+    clock = BoottimeClock(reactor)
+    unwatched = set(reactor.getReaders())
+    take_back = [clock.resumed(lambda: None), clock.resumed(lambda: None)]
+    (steps,) = set(reactor.getReaders()) - unwatched
+    with open(f"/proc/self/fdinfo/{steps.fileno()}") as about:
+        timer = about.read()
+    assert "clockid: 0\n" in timer
+    assert "settime flags: 03\n" in timer
+    take_back.pop()()
+    assert steps in reactor.getReaders()
+    take_back.pop()()
+    assert set(reactor.getReaders()) == unwatched
 
 
 @pytest.mark.namespaced
@@ -255,21 +335,25 @@ def test_the_memory_clock_lists_the_armed_deadlines() -> None:
     assert clock.armed == []
 
 
-def test_the_memory_clock_tells_of_a_suspension_at_the_next_alarm() -> None:
+def test_the_memory_clock_tells_of_a_suspension_before_any_alarm() -> None:
     clock, rung, ring = armed_clock()
     told: list[float] = []
     take_back = clock.resumed(lambda: told.append(clock.now()))
     alarm = clock.alarm(ring)
     alarm.arm(10.0)
+    clock.suspend(5.0)
+    clock.advance(0.0)
+    assert (told, rung) == ([5.0], [])
+    told.clear()
     clock.suspend(3600.0)
     assert (told, rung) == ([], [])
     clock.advance(0.0)
-    assert (told, rung) == ([3600.0], [3600.0])
+    assert (told, rung) == ([3605.0], [3605.0])
     take_back()
     clock.suspend(60.0)
     alarm.arm(clock.now())
     clock.advance(0.0)
-    assert told == [3600.0]
+    assert told == [3605.0]
 
 
 def test_the_memory_clock_gives_up_on_alarms_without_end() -> None:

@@ -168,6 +168,40 @@ async def test_a_way_out_comes_and_goes_with_its_route_and_its_link(bench: Bench
 
 
 @contract
+async def test_a_link_runs_while_it_is_up(bench: Bench) -> None:
+    network, index = joined(bench)
+    await bench.until(partial(network.is_running, index))
+    network.set_down(index)
+    assert not network.is_running(index)
+    network.close()
+
+
+@contract
+async def test_an_ipv6_way_out_is_a_default_route_or_one_to_all_global_addresses(bench: Bench) -> None:
+    network, index = joined(bench)
+    network.add_address(index, HOST6, 64)
+    network.add_route(TEREDO, 32, index)
+    assert network.ipv6_ways_out() == []
+    network.add_route(bytes(16), 0, index, metric=9)
+    network.add_route(b"\x20" + bytes(15), 3, index, metric=8, gateway=NEIGHBOUR6)
+    assert network.ipv6_ways_out() == [(index, bytes(16), 9), (index, NEIGHBOUR6, 8)]
+    assert network.ways_out() == []
+    network.set_down(index)
+    assert network.ipv6_ways_out() == []
+    network.close()
+
+
+@contract
+async def test_ipv6_addresses_are_those_of_all_links(bench: Bench) -> None:
+    network, index = joined(bench)
+    network.add_address(index, HOST6, 64)
+    network.add_address(index, HOST, 24)
+    assert (HOST6, 64) in network.ipv6_addresses()
+    assert all(len(address) == 16 for address, _ in network.ipv6_addresses())
+    network.close()
+
+
+@contract
 async def test_a_link_that_goes_down_keeps_its_ipv4_addresses_only(bench: Bench) -> None:
     network, index = joined(bench)
     network.add_address(index, HOST, 24)

@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.memory import MemoryClock
 from miredo.kernel.namespaces import DIRECTORY, entered
 from miredo.lab.building import Laboratory
-from miredo.lab.capture import Capture
 from miredo.lab.links import Link
 from miredo.lab.live import Demonstration
 from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, NatBehaviour
@@ -220,35 +218,6 @@ def test_a_lab_is_built_once() -> None:
 
 
 # ---------------------------------------------------------------- what is done in it
-
-
-@pytest.mark.namespaced
-def test_a_capture_has_each_packet_where_it_arrives_once(closes_descriptors: None) -> None:
-    async def body(_: Laboratory) -> None:
-        kept = KeptBytes()
-        capture = Capture(kept, ("core", "six"), install_reactor())
-        await crosses("client-a", "server", "192.0.2.1")
-        await pinged("relay", HOST_ADDRESS)
-        await pause(0.02)
-        capture.close()
-        assert kept.closed
-        assert kept.content.count(b"hello") == 1
-        assert kept.content[:4] == b"\x0a\x0d\x0d\x0a"
-        assert b"core" in kept.content
-        assert b"six" in kept.content
-
-    in_the_lab(body)
-
-
-class KeptBytes(BytesIO):
-    """A file whose content can be read after it was closed."""
-
-    content = b""
-
-    def close(self) -> None:
-        if not self.closed:
-            self.content = self.getvalue()
-        super().close()
 
 
 @pytest.mark.namespaced

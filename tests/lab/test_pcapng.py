@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miredo.lab.pcapng import LINKTYPE_RAW, enhanced_packet, interface_description, section_header
+from miredo.lab.pcapng import (
+    LINKTYPE_RAW,
+    enhanced_packet,
+    interface_description,
+    interface_statistics,
+    section_header,
+)
 
 PING = bytes.fromhex("4500001c00010000400175e9c6336407cb0071010800f7fe00010000")
 """An ICMP echo request in IPv4, 28 bytes."""
@@ -47,8 +53,10 @@ def capture() -> bytes:
             section_header(),
             interface_description("client"),
             interface_description("nat-outside"),
-            enhanced_packet(0, 1.5, PING, "state: Soliciting"),
-            enhanced_packet(1, 2.0, PING),
+            enhanced_packet(0, 1_500_000_000, PING, "state: Soliciting\nanother line"),
+            enhanced_packet(1, 2_000_000_001, PING),
+            interface_statistics(0, 3_000_000_000, 0),
+            interface_statistics(1, 3_000_000_000, 7),
         ]
     )
 
@@ -71,7 +79,7 @@ def test_an_interface_description_byte_for_byte() -> None:
 
 
 def test_an_enhanced_packet_byte_for_byte() -> None:
-    assert enhanced_packet(1, 5.0, b"\x60abcd", "hi") == bytes.fromhex(
+    assert enhanced_packet(1, 5_000_000_000, b"\x60abcd", "hi") == bytes.fromhex(
         "06000000 34000000 01000000"
         "01000000 00f2052a"  # 5,000,000,000 ns, upper half first
         "05000000 05000000 6061626364 000000"
@@ -80,22 +88,31 @@ def test_an_enhanced_packet_byte_for_byte() -> None:
     )
 
 
+def test_interface_statistics_byte_for_byte() -> None:
+    assert interface_statistics(1, 5_000_000_000, 3) == bytes.fromhex(
+        "05000000 28000000 01000000"
+        "01000000 00f2052a"  # 5,000,000,000 ns, upper half first
+        "0500 0800 0300000000000000"  # isb_ifdrop
+        "0000 0000 28000000"
+    )
+
+
 def test_a_packet_without_comment_has_no_options() -> None:
-    ((kind, body),) = blocks(enhanced_packet(0, 0.0, PING))
+    ((kind, body),) = blocks(enhanced_packet(0, 0, PING))
     assert (kind, len(body)) == (6, 20 + len(PING))
 
 
 @given(
     st.integers(0, 2**32 - 1),
-    st.floats(0, 4e9),
+    st.integers(0, 2**64 - 1),
     st.binary(max_size=70),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20),
 )
-def test_packets_of_any_length_can_be_read_back(interface: int, at: float, packet: bytes, comment: str) -> None:
+def test_packets_of_any_length_can_be_read_back(interface: int, at: int, packet: bytes, comment: str) -> None:
     ((kind, body),) = blocks(enhanced_packet(interface, at, packet, comment))
     number, high, low, captured, original = struct.unpack_from("<IIIII", body)
     assert (kind, number, captured, original) == (6, interface, len(packet), len(packet))
-    assert (high << 32 | low) / 1e9 == pytest.approx(at, abs=1e-6)
+    assert high << 32 | low == at
     assert body[20 : 20 + captured] == packet
     assert options(body[20 + captured + -captured % 4 :]) == [(1, comment.encode())]
 
@@ -109,14 +126,14 @@ def test_names_of_any_length_can_be_read_back(name: str) -> None:
 
 
 def test_a_comment_too_long_for_an_option_is_cut_between_characters() -> None:
-    ((_, body),) = blocks(enhanced_packet(0, 0.0, PING, "\N{EURO SIGN}" * 30_000))
+    ((_, body),) = blocks(enhanced_packet(0, 0, PING, "\N{EURO SIGN}" * 30_000))
     assert options(body[20 + len(PING) :]) == [(1, ("\N{EURO SIGN}" * 21_845).encode())]
-    ((_, body),) = blocks(enhanced_packet(0, 0.0, PING, "x" + "\N{EURO SIGN}" * 30_000))
+    ((_, body),) = blocks(enhanced_packet(0, 0, PING, "x" + "\N{EURO SIGN}" * 30_000))
     assert options(body[20 + len(PING) :]) == [(1, ("x" + "\N{EURO SIGN}" * 21_844).encode())]
 
 
 def test_a_capture_is_its_blocks_in_order() -> None:
-    assert [kind for kind, _ in blocks(capture())] == [0x0A0D0D0A, 1, 1, 6, 6]
+    assert [kind for kind, _ in blocks(capture())] == [0x0A0D0D0A, 1, 1, 6, 6, 5, 5]
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="there is no tshark; cure: sudo apt-get install tshark")
@@ -139,6 +156,6 @@ def test_tshark_reads_a_capture(tmp_path: Path) -> None:
         check=True,
     )
     assert shown.stdout.splitlines() == [
-        "client|1.500000000|state: Soliciting|203.0.113.1|8|1",
-        "nat-outside|2.000000000||203.0.113.1|8|1",
+        "client|1.500000000|state: Soliciting\\nanother line|203.0.113.1|8|1",
+        "nat-outside|2.000000001||203.0.113.1|8|1",
     ]

@@ -8,7 +8,16 @@ import pytest
 
 from miredo.address.endpoint import parse_ipv4, parse_ipv6, show_ipv4
 from miredo.config import ClientConfig, RelayConfig, ServerConfig, load
-from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, Route, Topology, interface_of, prefix_of
+from miredo.lab.topology import (
+    HOST_ADDRESS,
+    TEREDO_INTERNET,
+    NatPlace,
+    Route,
+    Segment,
+    Topology,
+    interface_of,
+    prefix_of,
+)
 
 LAB = TEREDO_INTERNET
 LAB_FILE = Path(__file__).parents[2] / "etc" / "lab.conf"
@@ -104,6 +113,33 @@ def test_a_nat_s_external_address_is_called_by_its_client() -> None:
     assert names[parse_ipv4("192.0.2.2")] == "server"
     assert names[parse_ipv4("192.0.2.17")] == "relay"
     assert all(len(address) == 4 for address in names)
+
+
+def test_every_wire_and_both_sides_of_every_nat_are_segments_with_names_of_their_own() -> None:
+    assert [segment.name for segment in LAB.segments()] == [
+        "core--server",
+        "core--relay",
+        "six--server",
+        "six--relay",
+        "six--host",
+        "client-a--NAT",
+        "NAT of client-a--core",
+        "client-b--NAT",
+        "NAT of client-b--core",
+    ]
+
+
+def test_a_segment_of_a_wire_has_both_ends_and_one_of_a_nat_its_neighbour_s() -> None:
+    segments = {segment.name: segment for segment in LAB.segments()}
+    assert segments["six--relay"] == Segment("six--relay", (("six", "relay"), ("relay", "six")))
+    assert segments["client-a--NAT"] == Segment("client-a--NAT", (("client-a", "lan"),), "client-a")
+    outside = segments["NAT of client-b--core"]
+    assert outside == Segment("NAT of client-b--core", (("core", "nat-client-b"),), "client-b")
+
+
+def test_the_device_of_a_nat_has_a_name_that_the_kernel_takes() -> None:
+    place = NatPlace("a-client-of-many-words", "192.168.1.2/24", "198.51.100.1", "core")
+    assert place.outside_name == "nat-a-client-of"
 
 
 def test_an_empty_lab_has_no_names() -> None:

@@ -8,7 +8,7 @@ import pytest
 from miredo.address.endpoint import parse_ipv4
 from miredo.address.teredo import compose, mapped_of
 from miredo.lab.links import Link
-from miredo.lab.nat import BEHAVIOURS, Filtering, NatBehaviour, PortAssignment
+from miredo.lab.nat import BEHAVIOURS, KINDS, Filtering, NatBehaviour, PortAssignment
 from miredo.lab.nat import Mapping as NatMapping
 from miredo.lab.world import REPORT_DELAY
 from miredo.teredo.actions import AllLost, Mapping, PeerLost, PeerTrusted, Qualified, SendDatagram, Unqualified
@@ -34,7 +34,7 @@ SYMMETRIC = NatBehaviour(NatMapping.ADDRESS_AND_PORT_DEPENDENT, Filtering.ADDRES
 WAYS_COLD = 14
 """Links that a cold ping crosses: test and its answer, the relay's bubble there and back, the ping and its reply."""
 
-every_nat = pytest.mark.parametrize("behaviour", [None, *BEHAVIOURS], ids=str)
+every_nat = pytest.mark.parametrize("behaviour", [None, *KINDS], ids=str)
 every_delay = pytest.mark.parametrize("delay", DELAYS)
 slow_or_fast = pytest.mark.parametrize("fast", [False, True], ids=["portable", "fast path"])
 
@@ -128,9 +128,9 @@ def test_a_symmetric_client_is_reached_by_a_cone_client(servers: int, fast: bool
 
 
 @pytest.mark.requirement("A13", "C41", "R5")
-def test_at_two_percent_loss_a_way_is_found_in_time_and_a_ping_is_lost_only_by_the_network() -> None:
+def test_at_two_percent_loss_a_ping_is_lost_only_by_the_network() -> None:
     """Each datagram crosses two links; ping and reply are sent once each, whatever carries them."""
-    found = answered = 0
+    answered = 0
     for seed in range(200):
         lab = client_and_relay(PORT_RESTRICTED, Link(delay=0.02, loss=0.02), seed=seed)
         lab.qualify(60.0)
@@ -141,8 +141,6 @@ def test_at_two_percent_loss_a_way_is_found_in_time_and_a_ping_is_lost_only_by_t
                 step.note == "lost" and {step.sender, step.receiver} == {"client", "relay"} and "cho" in step.what
                 for step in lab.world.steps
             )
-        found += lab.client.core.peers.get(lab.host.address) is not None
-    assert found >= 196
     assert answered >= 180
 
 

@@ -477,6 +477,22 @@ def test_a_direct_packet_begins_the_count_of_answers_anew() -> None:
     assert [answers.allow(PEER_MAPPED, now) for now in range(4, 10)] == [True] * 4 + [False] * 2
 
 
+@pytest.mark.requirement("A13", "C22")
+def test_a_direct_packet_does_not_bring_answers_closer_together() -> None:
+    answers = Answers()
+    assert answers.allow(PEER_MAPPED, 0.0)
+    answers.heard_directly(PEER_MAPPED)
+    assert [answers.allow(PEER_MAPPED, now) for now in (0.5, 1.0)] == [False, True]
+
+
+@pytest.mark.requirement("A13", "C22")
+def test_what_was_answered_after_a_direct_packet_counts_although_the_packet_is_told_of_late() -> None:
+    answers = Answers()
+    assert [answers.allow(PEER_MAPPED, now) for now in range(4)] == [True] * 4
+    answers.heard_directly(PEER_MAPPED, at=1.5)
+    assert [answers.allow(PEER_MAPPED, now) for now in range(4, 8)] == [True, True, False, False]
+
+
 @pytest.mark.requirement("A13")
 def test_endpoints_are_counted_each_for_itself() -> None:
     answers = Answers()

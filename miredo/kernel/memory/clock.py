@@ -27,7 +27,6 @@ class MemoryClock:
         self._deadlines: dict[MemoryAlarm, float] = {}
         self._soon: deque[Callable[[], None]] = deque()
         self._notified: list[Callable[[], None]] = []
-        self._slept = False
 
     @property
     def armed(self) -> list[float]:
@@ -61,9 +60,9 @@ class MemoryClock:
         self._now = end
 
     def suspend(self, seconds: float) -> None:
-        """Let the machine sleep: time passes, nothing rings; the first alarm that rings afterwards finds out."""
+        """Let the machine sleep: time passes, nothing rings; who wished so is told when time is advanced again."""
         self._now += seconds
-        self._slept = True
+        self._soon.appendleft(self._woke)
 
     def set_deadline(self, alarm: "MemoryAlarm", deadline: float | None) -> None:
         """Arm or disarm one of this clock's alarms."""
@@ -78,14 +77,11 @@ class MemoryClock:
         if alarm is None or self._deadlines[alarm] > end:
             return None
         self._now = max(self._now, self._deadlines.pop(alarm))
-        return lambda: self._rung(alarm)
+        return alarm.ring
 
-    def _rung(self, alarm: "MemoryAlarm") -> None:
-        if self._slept:
-            self._slept = False
-            for notify in tuple(self._notified):
-                notify()
-        alarm.ring()
+    def _woke(self) -> None:
+        for notify in tuple(self._notified):
+            notify()
 
 
 @implementer(IAlarm)

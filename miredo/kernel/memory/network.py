@@ -11,7 +11,7 @@ from zope.interface import implementer
 from miredo.address.endpoint import IPv4, IPv6
 from miredo.kernel.errors import refused
 from miredo.kernel.interfaces import INetwork, IWatch
-from miredo.kernel.links import broadcasts_of, check_name, show_prefix
+from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, check_name, show_prefix
 from miredo.kernel.memory.clock import MemoryClock
 
 Address = IPv4 | IPv6
@@ -156,6 +156,9 @@ class MemoryNetwork:
         link = self.stack.links.get(name)
         return link.index if link else None
 
+    def is_running(self, index: int) -> bool:
+        return self.stack.link(index).up
+
     def links(self) -> list[str]:
         return list(self.stack.links)
 
@@ -198,6 +201,9 @@ class MemoryNetwork:
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return [found for link in self.stack.links.values() for found in link.addresses if len(found[0]) == 4]
 
+    def ipv6_addresses(self) -> list[tuple[IPv6, int]]:
+        return [found for link in self.stack.links.values() for found in link.addresses if len(found[0]) == 16]
+
     def ways_out(self) -> list[tuple[int, IPv4, int]]:
         return sorted(
             (link.index, route.gateway or bytes(4), route.metric)
@@ -205,6 +211,15 @@ class MemoryNetwork:
             if link.up
             for route in link.routes
             if route.prefix_length == 0 and len(route.destination) == 4
+        )
+
+    def ipv6_ways_out(self) -> list[tuple[int, IPv6, int]]:
+        return sorted(
+            (link.index, route.gateway or bytes(16), route.metric)
+            for link in self.stack.links.values()
+            if link.up
+            for route in link.routes
+            if (route.destination, route.prefix_length) in ((bytes(16), 0), (GLOBAL_UNICAST, 3))
         )
 
     def broadcasts(self) -> list[IPv4]:
