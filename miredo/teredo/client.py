@@ -39,10 +39,24 @@ from miredo.teredo.peers import Peers
 from miredo.teredo.plain import is_plain_data, routing_refusal
 from miredo.teredo.qualification import Address, Qualification, Server, server_endpoint
 from miredo.teredo.security import Credential
-from miredo.teredo.traversal import ADDRESS_UNREACHABLE, Answers, Contact, Traversal, fresh_nonce_trailer
+from miredo.teredo.traversal import (
+    ADDRESS_UNREACHABLE,
+    SOURCE_REFUSED,
+    Answers,
+    Contact,
+    Traversal,
+    fresh_nonce_trailer,
+)
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.encapsulation import Encapsulated, parse_encapsulation
-from miredo.wire.icmpv6 import EchoReply, EchoRequest, emit_icmpv6, parse_icmpv6
+from miredo.wire.icmpv6 import (
+    EchoReply,
+    EchoRequest,
+    emit_icmpv6,
+    packet_too_big_body,
+    parse_icmpv6,
+    unreachable_body,
+)
 from miredo.wire.ipv6 import (
     ICMPV6,
     destination_of,
@@ -143,9 +157,13 @@ class Client:
             return self._drop(Drop.NO_TRANSIT)
         held = self.qualification.held
         if held is None:
-            return self._drop(Drop.NOT_QUALIFIED, self._traversal.refuse(packet, ADDRESS_UNREACHABLE, now))
+            return self._drop(Drop.NOT_QUALIFIED, self._refuse(packet, ADDRESS_UNREACHABLE, now))
         if source_of(packet) != held.address:
-            return self._drop(Drop.WRONG_SOURCE)
+            # A Teredo address that is not ours may have been: no error finds its way to it.
+            told = [] if is_teredo(source_of(packet)) else self._refuse(packet, SOURCE_REFUSED, now)
+            return self._drop(Drop.WRONG_SOURCE, told)
+        if len(packet) > held.mtu:
+            return self._drop(Drop.TOO_BIG, self._traversal.refuse(packet, packet_too_big_body(held.mtu, packet), now))
         to = self.peers.egress(destination, now)
         if to is not None:
             return [SendDatagram(packet, to)]
@@ -314,6 +332,9 @@ class Client:
     def _forget_all(self, now: float) -> list[Action]:
         self._answers.clear()
         return [*self._traversal.forget_all(now), *self.peers.forget_all()]
+
+    def _refuse(self, packet: bytes, code: int, now: float) -> list[Action]:
+        return self._traversal.refuse(packet, unreachable_body(code, packet), now)
 
     def _permits(self, to: Endpoint) -> bool:
         return self._scope.permits(ipv4_of(to))

@@ -43,6 +43,7 @@ class Drop(Enum):
 
     # Client
     NOT_QUALIFIED = ("not-qualified", "RFC 4380 5.2")
+    TOO_BIG = ("too-big", "RFC 4443 3.2")
     WRONG_SOURCE = ("wrong-source", "RFC 4380 5.2.4")
     WRONG_DESTINATION = ("wrong-destination", "RFC 4380 5.2.3")
     WRONG_NONCE = ("wrong-nonce", "RFC 4380 5.2.2")
@@ -52,6 +53,7 @@ class Drop(Enum):
 
     # Relay
     NOT_TEREDO = ("not-teredo", "RFC 4380 5.4.1")
+    NOT_SERVED = ("not-served", "RFC 4380 5.4.2")
     INTO_TEREDO = ("into-teredo", "RFC 4380 5.4.2")
 
     # Server
@@ -62,6 +64,9 @@ class Drop(Enum):
     HOP_LIMIT = ("hop-limit", "RFC 8200 3")
     BAD_SOLICITATION = ("bad-solicitation", "RFC 4380 5.3.1/4")
     NO_AUTHENTICATION = ("no-authentication", "RFC 4380 5.3.1/4")
+
+    # Echo responder
+    NOT_A_QUESTION = ("not-a-question", "ours: neither a bubble to its server nor an echo request")
 
 
 Drops = Counter[Drop]

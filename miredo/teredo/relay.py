@@ -8,7 +8,8 @@ in from endpoint X with the Teredo source A is accepted (RFC 4380 5.4.2) if
     (a) A is trusted and mapped to X, or
     (b) A embeds X, and we have tried or known A, or
     (c) it is a bubble to A's keyed source, or
-    (d) it is a bubble with the nonce that we sent to A.
+    (d) it is a bubble with the nonce that we sent to A, or
+    (e) A embeds X, and the operator wants an open relay, which takes over another's clients at once.
 
 (c) and (d) deviate from the text on purpose: it could never serve a client behind a NAT whose mapping depends
 on the destination, and they prove more. Data alone never makes or moves a mapping but by (b).
@@ -17,12 +18,13 @@ on the destination, and they prove more. Data alone never makes or moves a mappi
 from __future__ import annotations
 
 from miredo.address.endpoint import Dice, Endpoint, IPv6, ipv4_of
+from miredo.address.ranges import IPv6Ranges
 from miredo.address.scope import IPv4Scope, is_global_ipv6, is_link_local, is_multicast
 from miredo.address.teredo import SERVICE_PREFIX, is_teredo, mapped_of, server_of
 from miredo.teredo.actions import Action, DeliverPacket, SendDatagram
 from miredo.teredo.bubblesource import BubbleSources
 from miredo.teredo.buckets import TokenBucket
-from miredo.teredo.constants import ATTEMPT_WINDOW
+from miredo.teredo.constants import ATTEMPT_WINDOW, LARGEST_MTU
 from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.peers import Peers
 from miredo.teredo.plain import is_plain_data, routing_refusal
@@ -30,6 +32,7 @@ from miredo.teredo.qualification import server_endpoint
 from miredo.teredo.traversal import NO_ROUTE, Contact, Traversal, fresh_nonce_trailer
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.encapsulation import parse_encapsulation
+from miredo.wire.icmpv6 import packet_too_big_body, unreachable_body
 from miredo.wire.ipv6 import destination_of, is_ipv6, source_of
 from miredo.wire.reader import MalformedPacket
 from miredo.wire.trailers import DiscardPacket, nonce_in
@@ -44,8 +47,11 @@ class Relay:
     """The protocol core of one relay.
 
     @param prefix: the first 32 bits of the Teredo addresses that it serves.
+    @param mtu: of the tunnel, in bytes.
     @param direct_bubbles: also send bubbles straight to clients, for a relay that is behind a NAT itself
         (RFC 4380 5.4.1; C{RelayType restricted}).
+    @param open_to_all: rule (e), which RFC 4380 5.4.2 allows.
+    @ivar served: the IPv6 addresses that clients reach through us (RFC 4380 5.4.2); C{None}: all global ones.
     """
 
     def __init__(
@@ -54,7 +60,10 @@ class Relay:
         dice: Dice,
         *,
         prefix: bytes = SERVICE_PREFIX,
+        mtu: int = LARGEST_MTU,
         direct_bubbles: bool = False,
+        open_to_all: bool = False,
+        served: IPv6Ranges | None = None,
         peer_limit: int = PEER_LIMIT,
         contact_limit: int = CONTACT_LIMIT,
     ) -> None:
@@ -63,7 +72,10 @@ class Relay:
         self._scope = scope
         self._dice = dice
         self._prefix = prefix
+        self._mtu = mtu
         self._direct_bubbles = direct_bubbles
+        self._open_to_all = open_to_all
+        self.served = served
         self._sources = BubbleSources(dice)
         bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)  # a relay holds nothing, so it has no strangers
         self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, bucket, self._attempt, _pause)
@@ -101,8 +113,10 @@ class Relay:
         destination = destination_of(packet)
         if is_multicast(destination) or is_link_local(destination):
             return self._drop(Drop.NO_TRANSIT)
+        if len(packet) > self._mtu:
+            return self._drop(Drop.TOO_BIG, self._traversal.refuse(packet, packet_too_big_body(self._mtu, packet), now))
         if not is_teredo(destination, self._prefix):
-            return self._drop(Drop.NOT_TEREDO, self._traversal.refuse(packet, NO_ROUTE, now))
+            return self._drop(Drop.NOT_TEREDO, self._traversal.refuse(packet, unreachable_body(NO_ROUTE, packet), now))
         to = self.peers.egress(destination, now)
         if to is not None:
             return [SendDatagram(packet, to)]
@@ -148,7 +162,8 @@ class Relay:
         if self.peers.matches(source, outer):
             return True
         contact = self._traversal.get(source)
-        if mapped_of(source) == outer and (contact is not None or self.peers.get(source) is not None):
+        known = self._open_to_all or contact is not None or self.peers.get(source) is not None
+        if known and mapped_of(source) == outer:
             return True
         if not is_bubble(packet):
             return False
@@ -167,13 +182,19 @@ class Relay:
 
     def _refusal(self, packet: bytes) -> Drop | None:
         destination = destination_of(packet)
-        if not self.admits(destination):
-            return Drop.INTO_TEREDO if is_teredo(destination, self._prefix) else Drop.NOT_GLOBAL
-        return routing_refusal(packet)
+        if is_teredo(destination, self._prefix):
+            return Drop.INTO_TEREDO
+        if not is_global_ipv6(destination, self._scope):
+            return Drop.NOT_GLOBAL
+        return routing_refusal(packet) if self._serves(destination) else Drop.NOT_SERVED
 
     def admits(self, destination: IPv6) -> bool:
-        """Clients reach the native network through us: not each other, not a link, not a group."""
-        return not is_teredo(destination, self._prefix) and is_global_ipv6(destination, self._scope)
+        """Clients reach the native network through us, or what we serve of it: not each other, no link, no group."""
+        native = not is_teredo(destination, self._prefix) and is_global_ipv6(destination, self._scope)
+        return native and self._serves(destination)
+
+    def _serves(self, destination: IPv6) -> bool:
+        return self.served is None or destination in self.served
 
     # ------------------------------------------------------------ attempts
 

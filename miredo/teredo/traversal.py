@@ -45,7 +45,7 @@ from miredo.wire.icmpv6 import may_cause_error, unreachable_body
 from miredo.wire.ipv6 import source_of
 from miredo.wire.trailers import NonceTrailer, emit_trailer
 
-NO_ROUTE, ADDRESS_UNREACHABLE = 0, 3
+NO_ROUTE, ADDRESS_UNREACHABLE, SOURCE_REFUSED = 0, 3, 5
 """Codes of ICMPv6 Destination Unreachable (RFC 4443 3.1)."""
 
 PLAIN_ATTEMPT = 3
@@ -167,14 +167,17 @@ class Traversal:
         actions += [DeliverPacket(packet) for packet in delivered]
         return actions
 
-    def refuse(self, packet: bytes, code: int, now: float) -> list[Action]:
-        """Answer a packet of the host with an ICMPv6 error, if RFC 4443 2.4(e) and (f) let us."""
+    def refuse(self, packet: bytes, error: bytes, now: float) -> list[Action]:
+        """Answer a packet of the host with an ICMPv6 error, if RFC 4443 2.4(e) and (f) let us.
+
+        @param error: the message; its checksum is left to who sends it.
+        """
         if not may_cause_error(packet):
             return []
         if not self._errors.take(now):
             self._drops[Drop.ERROR_LIMITED] += 1
             return []
-        return [SendError(unreachable_body(code, packet), source_of(packet))]
+        return [SendError(error, source_of(packet))]
 
     def forget_all(self, now: float) -> list[Action]:
         """Our own address is gone: what waited is given up."""
@@ -257,7 +260,7 @@ class Traversal:
 
     def _give_up_packet(self, packet: bytes, reason: Drop, now: float) -> list[Action]:
         self._drops[reason] += 1
-        return self.refuse(packet, ADDRESS_UNREACHABLE, now)
+        return self.refuse(packet, unreachable_body(ADDRESS_UNREACHABLE, packet), now)
 
 
 def fresh_nonce_trailer(contact: Contact, dice: Dice) -> bytes:

@@ -184,6 +184,7 @@ def test_jitter_duplicates_and_reordering_lose_nothing(fast: bool) -> None:
 def test_what_a_symmetric_peer_sends_before_its_mapping_is_proved_again_is_not_lost() -> None:
     pair = qualified_pair(CONE, SYMMETRIC, Link(delay=0.02))
     assert pair.answered(pair.ping())
+    pair.world.run(1.0)  # answers keep their distance
     pair.left.resume()
     ping = pair.ping()
     packets = [data(address_of(pair.right), address_of(pair.left)) for _ in range(5)]

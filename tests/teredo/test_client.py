@@ -16,6 +16,7 @@ from miredo.wire.icmpv6 import (
     DestinationUnreachable,
     EchoRequest,
     emit_icmpv6,
+    packet_too_big_body,
 )
 from miredo.wire.trailers import NonceTrailer, RandomPortTrailer, emit_trailer
 from tests.teredo.cores import (
@@ -156,10 +157,24 @@ def test_groups_and_links_are_not_sent_to(destination: IPv6) -> None:
     assert client.dropped == {Drop.NO_TRANSIT: 1}
 
 
-def test_a_packet_that_is_not_from_our_address_does_not_leave() -> None:
+@pytest.mark.requirement("E8")
+def test_a_packet_that_is_not_from_our_address_does_not_leave_and_its_sender_is_told() -> None:
     client = qualified_client()
-    assert client.core.transmit(data(PEER, NATIVE), 1.0) == []
-    assert client.dropped == {Drop.WRONG_SOURCE: 1}
+    (error,) = client.core.transmit(data(NATIVE, PEER), 1.0)
+    assert isinstance(error, SendError)
+    assert (error_in(error).code, error.to) == (5, NATIVE)
+    assert client.core.transmit(data(PEER, NATIVE), 1.0) == []  # an address of ours that is gone gets no answer
+    assert client.dropped == {Drop.WRONG_SOURCE: 2}
+
+
+@pytest.mark.requirement("E8")
+def test_a_packet_larger_than_the_tunnel_is_answered_with_packet_too_big() -> None:
+    client = qualified_client()
+    client.befriend(NATIVE, 1.0)
+    assert sent(client.core.transmit(data(client.address, NATIVE, 1280), 1.0)) != []
+    packet = data(client.address, NATIVE, 1281)
+    assert client.core.transmit(packet, 1.0) == [SendError(packet_too_big_body(1280, packet), client.address)]
+    assert client.dropped == {Drop.TOO_BIG: 1}
 
 
 def test_a_packet_to_ourselves_does_not_leave() -> None:

@@ -3,7 +3,8 @@
 
 import pytest
 
-from miredo.address.endpoint import Endpoint, IPv6, parse_ipv4
+from miredo.address.endpoint import Endpoint, IPv6, parse_ipv4, parse_ipv6
+from miredo.address.ranges import IPv6Ranges
 from miredo.address.scope import IPv4Scope, is_link_local
 from miredo.address.teredo import ALL_NODES, CLIENT_LINK_LOCAL, compose
 from miredo.teredo.actions import AllLost, PeerLost, PeerTrusted, SendDatagram, SendError
@@ -12,7 +13,7 @@ from miredo.teredo.drops import Drop
 from miredo.teredo.relay import Relay
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.encapsulation import emit_nonce_authentication, emit_origin
-from miredo.wire.icmpv6 import DestinationUnreachable
+from miredo.wire.icmpv6 import DestinationUnreachable, packet_too_big_body
 from miredo.wire.ipv6 import destination_of, source_of
 from tests.teredo.cores import (
     ELSEWHERE,
@@ -30,6 +31,7 @@ from tests.teredo.cores import (
     expire_until,
     only,
     relay_core,
+    rolled,
     routed,
     sent,
     trailer_nonce,
@@ -354,6 +356,45 @@ def test_a_packet_to_a_6to4_address_of_our_own_is_not_forwarded() -> None:
         destination = b"\x20\x02" + ipv4 + bytes(10)
         assert passes_or_receives(relay, data(PEER, destination), PEER_MAPPED, 2.0) == []
     assert dropped(relay) == {Drop.NOT_GLOBAL: 2}
+
+
+@pytest.mark.requirement("R10", "H4")
+def test_a_relay_forwards_only_to_what_it_serves() -> None:
+    relay = trusting()
+    relay.served = IPv6Ranges(["2001:db8::/64"])
+    inside, outside = (data(PEER, parse_ipv6(text)) for text in ("2001:db8::77", "2001:db8:1::77"))
+    assert passes_or_receives(relay, inside, PEER_MAPPED, 1.0) == [inside]
+    assert passes_or_receives(relay, outside, PEER_MAPPED, 1.0) == []
+    assert dropped(relay) == {Drop.NOT_SERVED: 1}
+
+
+@pytest.mark.requirement("R9")
+def test_an_open_relay_takes_a_client_whose_endpoint_is_that_of_its_address() -> None:
+    """And nobody else: what is not embedded has to be proved there too."""
+    packet = data(PEER, NATIVE)
+    closed, opened = relay_core(), Relay(IPv4Scope(), rolled(), open_to_all=True)
+    assert delivered(closed.receive(packet, PEER_MAPPED, 1.0)) == []
+    assert delivered(opened.receive(packet, ELSEWHERE, 1.0)) == []
+    assert delivered(opened.receive(packet, PEER_MAPPED, 1.0)) == [packet]
+    assert sent(opened.transmit(data(NATIVE, PEER), 1.1)) != []
+
+
+@pytest.mark.requirement("R9", "R11")
+def test_an_open_relay_keeps_no_more_strangers_than_it_may() -> None:
+    relay = Relay(IPv4Scope(), rolled(), open_to_all=True, peer_limit=10)
+    for number in range(100):
+        mapped = bytes([198, 51, 100, number + 1, 0x20, 0x00])
+        relay.receive(data(compose(OTHER_SERVER.primary, mapped, 0), NATIVE), mapped, 1.0)
+    assert len(relay.peers) == 10
+
+
+@pytest.mark.requirement("E8")
+def test_a_packet_larger_than_the_tunnel_is_answered_with_packet_too_big() -> None:
+    relay = Relay(IPv4Scope(), rolled(), mtu=1300)
+    packet = data(NATIVE, PEER, 1301)
+    assert relay.transmit(packet, 1.0) == [SendError(packet_too_big_body(1300, packet), NATIVE)]
+    assert dropped(relay) == {Drop.TOO_BIG: 1}
+    assert len(sent(relay.transmit(data(NATIVE, PEER, 1300), 1.0))) == 1
 
 
 @pytest.mark.requirement("R8")

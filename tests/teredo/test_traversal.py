@@ -33,7 +33,7 @@ from miredo.teredo.traversal import (
     Traversal,
     fresh_nonce_trailer,
 )
-from miredo.wire.icmpv6 import DestinationUnreachable, EchoRequest, emit_icmpv6
+from miredo.wire.icmpv6 import DestinationUnreachable, EchoRequest, emit_icmpv6, unreachable_body
 from miredo.wire.trailers import nonce_in
 from tests.teredo.cores import ELSEWHERE, NATIVE, PEER, PEER_MAPPED, data, error_in, only, rolled
 from tests.wire.vectors import CLIENT_A
@@ -121,12 +121,13 @@ def test_errors_stay_within_their_bucket() -> None:
     }
 
 
-@pytest.mark.requirement("C50")
+@pytest.mark.requirement("C50", "E6", "T32")
 def test_no_error_is_answered_with_an_error() -> None:
     attempted = Attempted()
     error = emit_icmpv6(CLIENT_A, PEER, DestinationUnreachable(3, bytes(40)))
-    assert attempted.traversal.refuse(error, NO_ROUTE, 0.0) == []
-    assert len(attempted.traversal.refuse(emit_icmpv6(CLIENT_A, PEER, EchoRequest(1, 1, b"")), NO_ROUTE, 0.0)) == 1
+    assert attempted.traversal.refuse(error, unreachable_body(NO_ROUTE, error), 0.0) == []
+    request = emit_icmpv6(CLIENT_A, PEER, EchoRequest(1, 1, b""))
+    assert len(attempted.traversal.refuse(request, unreachable_body(NO_ROUTE, request), 0.0)) == 1
     assert attempted.dropped == {}
 
 
