@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorPluggableNameResolver
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet
 from twisted.logger import Logger
 
 from miredo.address.endpoint import Dice, IPv4
-from miredo.config import ClientConfig, Configuration, ProcessConfig, RelayConfig, RoleConfig, ServerConfig
+from miredo.config import ClientConfig, Configuration, MireConfig, ProcessConfig, RelayConfig, RoleConfig, ServerConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock, IEndpoints
-from miredo.service.names import look_up
+from miredo.service.mire import TeredoMireService
+from miredo.service.names import HostNames
 from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
 from miredo.service.surroundings import Observer, StartFailure, Surroundings
 
@@ -53,17 +54,19 @@ def assemble(
     *,
     clock: IClock,
     endpoints: Callable[[str | None], IEndpoints],
-    resolve: Callable[[str], Deferred[list[IPv4]]],
+    resolve: Callable[[str], Deferred[list[IPv4]]] | None = None,
     dice: Dice = os.urandom,
     observer: Observer | None = None,
 ) -> Roles:
     """The services of a configuration, not started.
 
     @param endpoints: opens things in the network namespace of that name.
+    @param resolve: looks up the names of all roles; without it each role asks in its own namespace.
     """
     roles = Roles()
     for config in configuration.roles:
-        around = Surroundings(endpoints(config.namespace), clock, dice, resolve, observer)
+        own = endpoints(config.namespace)
+        around = Surroundings(own, clock, dice, resolve or HostNames(own, clock, dice), observer)
         _service(config, around).setServiceParent(roles)
     return roles
 
@@ -74,12 +77,10 @@ def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: O
     # Twisted's own delayed calls shall not follow steps of the wall clock.
     vars(reactor)["seconds"] = time.monotonic
     descriptors = IReactorFDSet(reactor)
-    resolver = IReactorPluggableNameResolver(reactor)
     return assemble(
         configuration,
         clock=BoottimeClock(descriptors),
         endpoints=lambda namespace: KernelEndpoints(namespace, descriptors),
-        resolve=lambda name: look_up(name, resolver),
         observer=observer,
     )
 
@@ -99,5 +100,7 @@ def _service(config: RoleConfig, around: Surroundings) -> Service:
             return TeredoRelayService(config, around)
         case ServerConfig():
             return TeredoServerService(config, around)
+        case MireConfig():
+            return TeredoMireService(config, around)
         case _:
             raise AssertionError(f"no service for {config}")

@@ -327,11 +327,6 @@ REFUSALS = {
         CLIENT + "Namespace nowhere\n",
         "miredo: bad.conf:2: Namespace nowhere: network namespace nowhere: No such file or directory",
     ),
-    "a name in a namespace": Refused(
-        "ServerAddress teredo.example.org\nNamespace other\n",
-        "miredo: bad.conf:1: ServerAddress teredo.example.org: a role with a Namespace needs IPv4 addresses here",
-        lambda: create_namespace("other"),
-    ),
 }
 
 

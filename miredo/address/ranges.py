@@ -15,14 +15,15 @@ class IPv6Ranges:
         @param prefixes: such as C{2001:db8::/32}.
         @raise ValueError: a prefix cannot be read, or has bits set beyond its length.
         """
-        self._by_shift: dict[int, set[int]] = {}
+        self._by_shift: dict[int, dict[int, None]] = {}  # a set of firsts for each shift
         for text in prefixes:
             network = IPv6Network(text)
-            shift = 128 - network.prefixlen
-            self._by_shift.setdefault(shift, set()).add(int(network.network_address) >> shift)
-        own = {int.from_bytes(address, "big") for address in addresses}
-        if own:
-            self._by_shift.setdefault(0, set()).update(own)
+            self._add(int(network.network_address), 128 - network.prefixlen)
+        for address in addresses:
+            self._add(int.from_bytes(address, "big"), 0)
+
+    def _add(self, first: int, shift: int) -> None:
+        self._by_shift.setdefault(shift, {})[first >> shift] = None
 
     def __contains__(self, address: IPv6) -> bool:
         number = int.from_bytes(address, "big")

@@ -8,6 +8,7 @@ from miredo.config.reading import load, parse
 from miredo.config.roles import (
     ClientConfig,
     Configuration,
+    MireConfig,
     ProcessConfig,
     RelayConfig,
     RoleConfig,
@@ -15,7 +16,7 @@ from miredo.config.roles import (
     TunnelConfig,
     next_ipv4,
 )
-from miredo.config.words import FastPath, LogLevel, RelayType, SyslogFacility
+from miredo.config.words import FastPath, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
 
 __all__ = [
     "ClientConfig",
@@ -23,14 +24,17 @@ __all__ = [
     "Configuration",
     "FastPath",
     "LogLevel",
+    "MireConfig",
     "Place",
     "Problem",
     "ProcessConfig",
+    "Qualification",
     "RelayConfig",
     "RelayType",
     "RoleConfig",
     "Row",
     "ServerConfig",
+    "ServerOrder",
     "SyslogFacility",
     "TunnelConfig",
     "directives",

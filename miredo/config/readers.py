@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
 
 from miredo.address.endpoint import IPv4, parse_ipv4, parse_ipv6
@@ -141,6 +141,23 @@ def host(text: str) -> Host:
 def ipv4_ranges(text: str) -> tuple[str, ...]:
     """Ranges in CIDR notation with blanks between, in canonical form."""
     return tuple(_ipv4_range(word[0], word.start()) for word in re.finditer(r"[^ \t]+", text))
+
+
+def ipv6_ranges(text: str) -> tuple[str, ...]:
+    """IPv6 prefixes with blanks between, in canonical form."""
+    return tuple(_ipv6_range(word[0], word.start()) for word in re.finditer(r"[^ \t]+", text))
+
+
+def _ipv6_range(word: str, offset: int) -> str:
+    span = (offset, len(word))
+    try:
+        network = IPv6Network(word, strict=False)
+    except ValueError:
+        hint = "prefixes are separated by blanks" if "," in word else None
+        raise BadValueError(f"{word} is not an IPv6 prefix such as 2001:db8::/32", hint, span) from None
+    if int(IPv6Network((word.partition("/")[0], 128)).network_address) != int(network.network_address):
+        raise BadValueError(f"{word} has bits beyond its length", f'did you mean "{network}"?', span)
+    return str(network)
 
 
 def _ipv4_range(word: str, offset: int) -> str:

@@ -25,6 +25,7 @@ from miredo.config.readers import (
     interface_name,
     ipv4,
     ipv4_ranges,
+    ipv6_ranges,
     link_mtu,
     namespace_name,
     port,
@@ -34,7 +35,8 @@ from miredo.config.readers import (
     user_name,
     whole_number,
 )
-from miredo.config.words import FastPath, LogLevel, RelayType, SyslogFacility
+from miredo.config.words import FastPath, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
+from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT
 from miredo.teredo.server import SymmetricBubbles
 
 if TYPE_CHECKING:
@@ -221,16 +223,32 @@ class ClientConfig(TunnelConfig):
         metadata=directive(
             "RelayType",
             relay_type(RelayType.CLIENT, RelayType.AUTOCLIENT),
-            "client, or autoclient: the same so far; it is to rest while there is another way to the IPv6 Internet.",
+            "client, or autoclient, which rests while there is another way to the IPv6 Internet.",
         ),
     )
     server_address: tuple[Host, ...] = field(
-        metadata=directive("ServerAddress", host, "Teredo server, the preferred one first.", repeatable=True)
+        metadata=directive("ServerAddress", host, "Teredo server.", repeatable=True)
     )
     server_address2: Host | None = field(
         default=None,
         metadata=directive(
             "ServerAddress2", host, "Second IPv4 address of the Teredo server.", default="(ServerAddress + 1)"
+        ),
+    )
+    server_order: ServerOrder = field(
+        default=ServerOrder.FASTEST,
+        metadata=directive(
+            "ServerOrder",
+            choice(*ServerOrder),
+            "Which of several servers is asked: fastest, that is all at once; or listed, that is in their order.",
+        ),
+    )
+    qualification: Qualification = field(
+        default=Qualification.RELAXED,
+        metadata=directive(
+            "Qualification",
+            choice(*Qualification),
+            "relaxed, or strict: no address before both addresses of the server have answered, as in RFC 4380.",
         ),
     )
     refresh_interval: int = field(
@@ -256,6 +274,11 @@ class ClientConfig(TunnelConfig):
             "File with the secret that is shared with the server, for secure qualification.",
         ),
     )
+
+    @property
+    def rests(self) -> bool:
+        """Whether it does without Teredo while the host has other IPv6 connectivity (RFC 4380 5.5)."""
+        return self.relay_type is RelayType.AUTOCLIENT
 
     @property
     def servers(self) -> tuple[tuple[Host, Host | None], ...]:
@@ -289,8 +312,22 @@ class RelayConfig(TunnelConfig):
         default=RelayType.CONE,
         metadata=directive(
             "RelayType",
-            relay_type(RelayType.CONE, RelayType.RELAY, RelayType.RESTRICTED),
-            "cone, or relay, which is the same; restricted (deprecated): direct bubbles are sent too.",
+            relay_type(RelayType.CONE, RelayType.RELAY, RelayType.RESTRICTED, RelayType.HOST),
+            "cone, or relay, which is the same; host: for this host alone; "
+            "restricted (deprecated): direct bubbles are sent too.",
+        ),
+    )
+    served: tuple[str, ...] = field(
+        default=(),
+        metadata=directive("ServedPrefix", ipv6_ranges, "IPv6 prefixes that clients reach through this relay."),
+    )
+    open_to_all: bool = field(
+        default=False,
+        metadata=directive(
+            "RelayOpen",
+            switch,
+            "Whether clients that the relay does not know may begin, as RFC 4380 5.4.2 allows.",
+            default="no",
         ),
     )
     prefix: bytes = field(
@@ -304,6 +341,18 @@ class RelayConfig(TunnelConfig):
     def direct_bubbles(self) -> bool:
         """Whether a bubble also goes straight to the client, as from a relay behind a NAT (RFC 4380 5.4.1)."""
         return self.relay_type is RelayType.RESTRICTED
+
+    @property
+    def for_this_host(self) -> bool:
+        """Whether it is a host-specific relay (RFC 4380 5.4), which serves the addresses of its own host."""
+        return self.relay_type is RelayType.HOST
+
+    def faults(self) -> Iterator[Fault]:
+        """A host-specific relay serves its host."""
+        yield from super().faults()
+        if self.for_this_host and self.served:
+            message = "a host-specific relay serves the addresses of its host and no prefix"
+            yield Fault("ServedPrefix", message, None, ("RelayType",))
 
     def advice(self) -> Iterator[Fault]:
         """C{restricted} is deprecated, as in miredo."""
@@ -373,6 +422,29 @@ class ServerConfig(RoleConfig):
         yield Claim("ServerBindAddress2", f"UDP port {TEREDO_PORT}", self.bind_address2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MireConfig(RoleConfig):
+    """A Teredo echo responder, on UDP ports 3544 and 3545 of one address; it has no state that C{Record} could keep."""
+
+    kind: ClassVar[str] = "mire"
+
+    bind_address: IPv4 = field(
+        metadata=directive("BindAddress", ipv4, "Public IPv4 address, which its Teredo address embeds twice.")
+    )
+    record: None = field(default=None, init=False)
+
+    def faults(self) -> Iterator[Fault]:
+        """Clients and relays must be able to use the address."""
+        if unusable := self._forbids(self.bind_address):
+            yield Fault("BindAddress", *unusable, ("AllowIPv4",))
+
+    def claims(self) -> Iterator[Claim]:
+        """Both ports."""
+        yield from super().claims()
+        yield Claim("BindAddress", f"UDP port {SERVER_PORT}", self.bind_address)
+        yield Claim("BindAddress", f"UDP port {CLIENT_PORT}", self.bind_address)
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A file, read."""
@@ -382,7 +454,7 @@ class Configuration:
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 
-ROLES: Mapping[str, type[RoleConfig]] = {one.kind: one for one in (ClientConfig, RelayConfig, ServerConfig)}
+ROLES: Mapping[str, type[RoleConfig]] = {one.kind: one for one in (ClientConfig, RelayConfig, ServerConfig, MireConfig)}
 """The kinds of sections."""
 
 

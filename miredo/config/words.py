@@ -5,13 +5,28 @@ from enum import StrEnum
 
 
 class RelayType(StrEnum):
-    """The words of RelayType: two for clients, three for relays."""
+    """The words of RelayType: two for clients, four for relays."""
 
     CLIENT = "client"
     AUTOCLIENT = "autoclient"
     CONE = "cone"
     RELAY = "relay"
     RESTRICTED = "restricted"
+    HOST = "host"
+
+
+class ServerOrder(StrEnum):
+    """Which of several servers has the client."""
+
+    FASTEST = "fastest"
+    LISTED = "listed"
+
+
+class Qualification(StrEnum):
+    """How much of a server has to answer before there is an address."""
+
+    RELAXED = "relaxed"
+    STRICT = "strict"
 
 
 class SyslogFacility(StrEnum):

@@ -374,6 +374,7 @@ class TunnelNode(ABC):
     def _report(self) -> None:
         for address, last_rx, last_tx in self.fast.report():
             self.core.peers.seen(address, last_rx, last_tx)
+        self._wake()
 
     def _obey(self, actions: list[Action]) -> None:
         self.actions += actions

@@ -8,6 +8,7 @@ alarm; whatever decides is in L{miredo.teredo}. Call C{begin} once the port is u
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 
 from twisted.internet.error import MessageLengthError
@@ -94,6 +95,7 @@ class TunnelProtocol(TeredoProtocol):
         self.core = core
         self._tunnel = tunnel
         self._icmpv6 = icmpv6
+        self._resting = False
         self._alarm = clock.alarm(self._expire)
         self._take_back_wish = clock.resumed(self._resumed)
 
@@ -102,11 +104,18 @@ class TunnelProtocol(TeredoProtocol):
     def begin(self) -> None:
         """The port and the tunnel are up: start the core."""
         self._tunnel.start(self.packetReceived)
-        self._obey(self.core.start(self._clock.now()))
+        self.restart()
 
     def restart(self) -> None:
         """An address or a way out changed, or a server is known now: what depends on it is asked anew."""
-        self._obey(self.core.start(self._clock.now()))
+        if not self._resting:
+            self._obey(self.core.start(self._clock.now()))
+
+    def rest(self, resting: bool) -> None:
+        """Do without Teredo for the time being, or begin anew."""
+        if resting != self._resting:
+            self._resting = resting
+            self._obey((self.core.stop if resting else self.core.start)(self._clock.now()))
 
     def end(self) -> None:
         """Stop the core; the tunnel and the port are their owner's to close."""
@@ -115,7 +124,8 @@ class TunnelProtocol(TeredoProtocol):
         self._take_back_wish()
 
     def _resumed(self) -> None:
-        self._obey(self.core.resumed(self._clock.now()))
+        if not self._resting:
+            self._obey(self.core.resumed(self._clock.now()))
 
     def _expire(self) -> None:
         self._obey(self.core.expire(self._clock.now()))
@@ -180,6 +190,7 @@ class TeredoClientProtocol(TunnelProtocol):
     """A Teredo client (RFC 4380 5.2).
 
     @param announcements: is told of the address that the client gets and loses.
+    @ivar news: is given every announcement too, and must not call back.
     """
 
     core: Client
@@ -195,9 +206,12 @@ class TeredoClientProtocol(TunnelProtocol):
         observer: Observer | None = None,
     ) -> None:
         super().__init__(role, core, clock, tunnel, icmpv6, observer)
+        self.news: Callable[[Announcement], None] | None = None
         self._announcements = announcements
 
     def _announce(self, action: Announcement) -> None:
+        if self.news is not None:
+            self.news(action)
         match action:
             case Qualified():
                 self._announcements.qualified(action)

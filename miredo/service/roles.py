@@ -7,21 +7,29 @@ C{stopService} leaves no address, route, interface, timer or descriptor behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from errno import EADDRNOTAVAIL
 from typing import Generic, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.logger import Logger
 
-from miredo.address.endpoint import Dice, IPv4, show_ipv4
-from miredo.address.scope import IPv4Scope
+from miredo.address.endpoint import Dice, IPv4, IPv6, show_ipv4
+from miredo.address.ranges import IPv6Ranges
+from miredo.address.scope import IPv4Scope, is_link_local
 from miredo.address.teredo import TEREDO_PORT
-from miredo.config import ClientConfig, RelayConfig, RoleConfig, ServerConfig, TunnelConfig, next_ipv4
+from miredo.config import (
+    ClientConfig,
+    Qualification,
+    RelayConfig,
+    RoleConfig,
+    ServerConfig,
+    ServerOrder,
+    TunnelConfig,
+)
 from miredo.kernel.interfaces import INetwork, ITunnel
 from miredo.service.announcements import TunnelAddress
 from miredo.service.protocols import (
@@ -33,6 +41,7 @@ from miredo.service.protocols import (
 )
 from miredo.service.recorder import FlightRecorder
 from miredo.service.secretfile import BadSecretFileError, read_credentials
+from miredo.service.servernames import ServerNames
 from miredo.service.surroundings import StartFailure, Surroundings, blaming
 from miredo.teredo.client import Client
 from miredo.teredo.qualification import Server as ServerAddresses
@@ -40,8 +49,13 @@ from miredo.teredo.relay import Relay
 from miredo.teredo.security import Credential, Keyring
 from miredo.teredo.server import Server
 
-RESOLVE_AGAIN = 10.0
-"""Seconds until a server's name that could not be resolved is looked up again. Ours."""
+IPV6_CAME = {
+    False: "{role}: this host has other IPv6 connectivity: RFC 4380 5.5 wants no Teredo client here, "
+    "and RelayType autoclient would rest",
+    True: "{role}: resting: this host has other IPv6 connectivity (RFC 4380 5.5)",
+}
+"""What is said when it comes, by whether the client rests."""
+IPV6_WENT = "{role}: this host has no other IPv6 connectivity any more"
 
 Config = TypeVar("Config", bound=RoleConfig)
 Core = TypeVar("Core", Client, Relay, Server)
@@ -155,7 +169,7 @@ class TunnelService(RoleService[Config]):
     def watch(self, network: INetwork) -> None:
         """Notice when the addresses of the namespace, or its ways to the IPv4 Internet, change."""
         self._attached = _own(network), network.ways_out()
-        watch = network.watch(lambda: self._changed(network))
+        watch = network.watch(lambda: self.changed(network))
         self._open.callback(watch.close)
 
     def startService(self) -> None:
@@ -163,7 +177,8 @@ class TunnelService(RoleService[Config]):
         self._log.info("{role}: Starting...", role=self.name)
         self.protocol.begin()
 
-    def _changed(self, network: INetwork) -> None:
+    def changed(self, network: INetwork) -> None:
+        """Addresses, links or routes have changed."""
         own, _ = attached = _own(network), network.ways_out()
         if attached == self._attached or not self.running:
             return
@@ -177,6 +192,8 @@ class TeredoClientService(TunnelService[ClientConfig]):
     """A Teredo client."""
 
     protocol: TeredoClientProtocol
+    _names: ServerNames | None = None
+    _needless = False
 
     def open(self, network: INetwork) -> None:
         config, around = self.config, self._surroundings
@@ -185,28 +202,48 @@ class TeredoClientService(TunnelService[ClientConfig]):
             for first, second in config.servers
             if isinstance(first, bytes) and isinstance(second, bytes)
         ]
-        self._has_names = len(servers) < len(config.servers)
-        if self._has_names and config.namespace is not None:
-            raise StartFailure(
-                f"{self._first_name()}: a role with a Namespace needs IPv4 addresses here, names are not looked up"
-            )
         with blaming(config, "InterfaceName"):
             icmpv6 = around.endpoints.icmpv6()
         self._open.callback(icmpv6.close)
         tunnel = self.open_tunnel(config)
         refresh_interval = float(config.refresh_interval)
-        known = [] if self._has_names else servers
+        known = servers if len(servers) == len(config.servers) else []
         credential = self._credential()
         core = self.build(
-            lambda dice: Client(known, self._scope, dice, refresh_interval=refresh_interval, credential=credential)
+            lambda dice: Client(
+                known,
+                self._scope,
+                dice,
+                refresh_interval=refresh_interval,
+                credential=credential,
+                in_order=config.server_order is ServerOrder.LISTED,
+                strict=config.qualification is Qualification.STRICT,
+            )
         )
+        self._tunnel = tunnel
         address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
         self._open.callback(address.close)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
         self.open_port(config)
         self.watch(network)
-        self._again = around.clock.alarm(self._look_up)
-        self._open.callback(self._again.cancel)
+        self._rest_if_needless(network)
+        self._names = ServerNames(config, around.resolve, self._scope.permits, around.clock, self._use_servers)
+        self._open.callback(self._names.end)
+        self.protocol.news = self._names.heard
+
+    def changed(self, network: INetwork) -> None:
+        self._rest_if_needless(network)
+        super().changed(network)
+
+    def _rest_if_needless(self, network: INetwork) -> None:
+        """RFC 4380 5.5: no Teredo where there is other IPv6 connectivity, unless it was asked for by name."""
+        needless = any(index != self._tunnel.index for index, _, _ in network.ipv6_ways_out())
+        if needless == self._needless:
+            return
+        self._needless = needless
+        self._log.info(IPV6_CAME[self.config.rests] if needless else IPV6_WENT, role=self.name)
+        if self.config.rests:
+            self.protocol.rest(needless)
 
     def _credential(self) -> Credential | None:
         credentials = self.credentials(self.config.secret_file)
@@ -216,57 +253,17 @@ class TeredoClientService(TunnelService[ClientConfig]):
 
     def startService(self) -> None:
         super().startService()
-        if self._has_names:
-            self._look_up()
+        if self._names is not None:
+            self._names.begin()
 
-    def _look_up(self) -> None:
-        Deferred.fromCoroutine(self._find_servers())
+    def stopService(self) -> Deferred[None]:
+        looked_up = succeed(None) if self._names is None else self._names.end()
+        stopped = super().stopService()
+        return looked_up.addCallback(lambda _: stopped)
 
-    async def _find_servers(self) -> None:
-        """Look up the servers that are names, until one at least has an address; then ask them in the file's order."""
-        servers, reasons = [], []
-        for index, (first, second) in enumerate(self.config.servers):
-            try:
-                primary = await self._look_up_host(first, "ServerAddress", index)
-                secondary = await self._look_up_host(second or next_ipv4(primary), "ServerAddress2")
-            except DNSLookupError as error:
-                reasons.append(error.args[0])
-            else:
-                servers.append(ServerAddresses(primary, secondary))
-        if not self.running:
-            return
-        after = "" if servers else f"; trying again in {RESOLVE_AGAIN:g} s"
-        for reason in reasons:
-            self._log.warn("{role}: {reason}{after}", role=self.name, reason=reason, after=after)
-        if servers:
-            self.protocol.core.qualification.use_servers(servers)
-            self.protocol.restart()
-        else:
-            self._again.arm(self._surroundings.clock.now() + RESOLVE_AGAIN)
-
-    async def _look_up_host(self, host: IPv4 | str, keyword: str, index: int = 0) -> IPv4:
-        """The first address of a name that may be used.
-
-        @raise DNSLookupError: there is none; its argument is a line for the log.
-        """
-        if isinstance(host, bytes):
-            return host
-        try:
-            addresses = await self._surroundings.resolve(host)
-        except DNSLookupError as error:
-            raise DNSLookupError(f"{self.config.where(keyword, index)}: {str(error).rstrip('.')}") from error
-        for address in addresses:
-            if self._scope.permits(address):
-                return address
-        found = ", ".join(map(show_ipv4, addresses))
-        raise DNSLookupError(f"{self.config.where(keyword, index)}: no IPv4 address that may be used among {found}")
-
-    def _first_name(self) -> str:
-        """Where the first server stands that is a name."""
-        for index, (first, _) in enumerate(self.config.servers):
-            if isinstance(first, str):
-                return self.config.where("ServerAddress", index)
-        return self.config.where("ServerAddress2")
+    def _use_servers(self, servers: Sequence[ServerAddresses]) -> None:
+        self.protocol.core.qualification.use_servers(servers)
+        self.protocol.restart()
 
 
 class TeredoRelayService(TunnelService[RelayConfig]):
@@ -283,7 +280,15 @@ class TeredoRelayService(TunnelService[RelayConfig]):
         with blaming(config, "Prefix"):
             network.add_route(config.prefix + bytes(12), 32, tunnel.index)
         core = self.build(
-            lambda dice: Relay(self._scope, dice, prefix=config.prefix, direct_bubbles=config.direct_bubbles)
+            lambda dice: Relay(
+                self._scope,
+                dice,
+                prefix=config.prefix,
+                mtu=config.interface_mtu,
+                direct_bubbles=config.direct_bubbles,
+                open_to_all=config.open_to_all,
+                served=self._served(network),
+            )
         )
         self.protocol = TeredoRelayProtocol(config.title, core, around.clock, tunnel, icmpv6, around.observer)
         self.open_port(config)
@@ -292,6 +297,17 @@ class TeredoRelayService(TunnelService[RelayConfig]):
     def startService(self) -> None:
         super().startService()
         self._log.info("{role}: Teredo pseudo-tunnel started", role=self.name)
+
+    def changed(self, network: INetwork) -> None:
+        if self.config.for_this_host:
+            self.protocol.core.serve(_own_ipv6(network))
+        super().changed(network)
+
+    def _served(self, network: INetwork) -> IPv6Ranges | None:
+        """What clients reach through us (RFC 4380 5.4.2)."""
+        if self.config.for_this_host:
+            return IPv6Ranges(addresses=_own_ipv6(network))
+        return IPv6Ranges(self.config.served) if self.config.served else None
 
 
 class TeredoServerService(RoleService[ServerConfig]):
@@ -335,6 +351,10 @@ class TeredoServerService(RoleService[ServerConfig]):
 
 def _own(network: INetwork) -> list[IPv4]:
     return sorted({address for address, _ in network.ipv4_addresses()})
+
+
+def _own_ipv6(network: INetwork) -> list[IPv6]:
+    return [address for address, _ in network.ipv6_addresses() if not is_link_local(address)]
 
 
 def _then(before: Deferred[object], port: IUDPTransport) -> Deferred[object]:

@@ -33,12 +33,14 @@ from miredo.teredo.constants import (
     NATIVE_PAUSE,
     PATIENCE,
     REFRESH_INTERVAL,
+    SILENCE,
 )
 from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.peers import Peers
 from miredo.teredo.plain import is_plain_data, routing_refusal
 from miredo.teredo.qualification import Address, Qualification, Server, server_endpoint
 from miredo.teredo.security import Credential
+from miredo.teredo.silences import Silence
 from miredo.teredo.traversal import (
     ADDRESS_UNREACHABLE,
     SOURCE_REFUSED,
@@ -72,6 +74,8 @@ PEER_LIMIT, CONTACT_LIMIT = 65536, 1024
 """Trusted peers and contacts kept at most. Ours."""
 ATTEMPT_RATE, ATTEMPT_BURST = 100.0, 200.0
 """Attempts a second over all peers, and at once. Ours."""
+RETESTED = 32
+"""Native hosts that one ICMP error has tested anew at most. Ours."""
 STRANGERS_RATE, STRANGERS_BURST = 25.0, 50.0
 """Connectivity tests a second for sources that the host has not sent to, and at once. Ours."""
 
@@ -82,7 +86,7 @@ class Client:
     @param servers: in order of preference; none while their names are looked up.
     @param scope: the IPv4 addresses that may be sent to.
     @param dice: random bytes of cryptographic quality.
-    @param credential: what is shared with the servers, for secure qualification.
+    @param credential, in_order, strict: as L{Qualification} has them.
     """
 
     def __init__(
@@ -95,11 +99,15 @@ class Client:
         peer_limit: int = PEER_LIMIT,
         contact_limit: int = CONTACT_LIMIT,
         credential: Credential | None = None,
+        in_order: bool = False,
+        strict: bool = False,
     ) -> None:
         self.drops: Drops = Drops()
         self._answers = Answers()
-        self.peers = Peers(peer_limit, self._answers.heard_directly)
-        self.qualification = Qualification(servers, dice, refresh_interval, credential)
+        self.peers = Peers(peer_limit, self._answers.heard_directly, dice)
+        self.qualification = Qualification(
+            servers, dice, refresh_interval, credential, in_order=in_order, strict=strict
+        )
         self._scope = scope
         self._dice = dice
         self._own: IPv6 | None = None  # the address under which peers were learned
@@ -133,18 +141,38 @@ class Client:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def start(self, now: float) -> list[Action]:
-        return self.qualification.start(now)
+        return self._after(self.qualification.start(now), now)
 
     def stop(self, now: float) -> list[Action]:
         return [*self._forget_all(now), *self.qualification.stop()]
 
     def resumed(self, now: float) -> list[Action]:
         """The machine slept: mappings may be gone, so nobody is trusted, and the server is asked at once."""
-        return [*self.peers.forget_all(), *self.qualification.start(now)]
+        return [*self.peers.forget_all(), *self.start(now)]
 
     def expire(self, now: float) -> list[Action]:
         actions = self._after(self.qualification.expire(now), now)
-        return [*actions, *self._traversal.expire(now), *self.peers.expire(now)]
+        actions += [*self._traversal.expire(now), *self.peers.expire(now)]
+        for silence in self.peers.silent(now):
+            actions += self._fell_silent(silence, now)
+        return actions
+
+    def _fell_silent(self, silence: Silence, now: float) -> list[Action]:
+        """Nothing comes back from a peer: either nothing comes to us at all, or its relay is gone."""
+        actions: list[Action] = []
+        if now - self.peers.last_heard >= SILENCE:
+            actions += self.qualification.suspect(now)
+        if silence.step > 0 and not is_teredo(silence.address):
+            actions += self._traversal.test_again(silence.address, now)
+        return actions
+
+    def unreachable(self, endpoint: Endpoint, now: float) -> list[Action]:
+        """The network said that C{endpoint} cannot be reached: hosts behind it are tested anew, and nobody is lost.
+
+        Anybody can say so, so it is a hint and no more.
+        """
+        hosts = [peer.address for peer in self.peers if peer.endpoint == endpoint and not is_teredo(peer.address)]
+        return [action for host in hosts[:RETESTED] for action in self._traversal.test_again(host, now)]
 
     # ------------------------------------------------------------ from the host
 
@@ -230,7 +258,10 @@ class Client:
         packet = encapsulated.packet
         if destination_of(packet) == CLIENT_LINK_LOCAL:
             answer = self.qualification.advertised(encapsulated, outer, now)
-            return self._drop(answer) if isinstance(answer, Drop) else self._after(answer, now)
+            if isinstance(answer, Drop):
+                return self._drop(answer)
+            self.peers.last_heard = now
+            return self._after(answer, now)
         held = self.qualification.held
         if held is None:
             return self._drop(Drop.NOT_QUALIFIED)
@@ -239,6 +270,7 @@ class Client:
         if destination_of(packet) != held.address:
             return self._drop(Drop.WRONG_DESTINATION)
         self.qualification.heard(outer, now)
+        self.peers.last_heard = now
         if is_bubble(packet):
             return self._answer(encapsulated, nonce, held.address, now)
         refusal = routing_refusal(packet)
@@ -301,26 +333,36 @@ class Client:
     # ------------------------------------------------------------ attempts
 
     def _attempt(self, contact: Contact, now: float) -> list[Action]:
-        del now
         held = self.qualification.held
         if held is None:
             return []
+        # The attempt before had no answer: is it the peer that is silent, or the server that both ways lead through?
+        doubt = self.qualification.suspect(now) if contact.attempts == 2 else []
+        return [*doubt, *self._tried(contact, held)]
+
+    def _tried(self, contact: Contact, held: Address) -> list[Action]:
         address = contact.address
         if not is_teredo(address):
-            return [self._connectivity_test(contact, held)]
+            return self._connectivity_test(contact, held)
         bubble = emit_bubble(held.address, address)
         direct = SendDatagram(bubble, mapped_of(address))
         trailer = fresh_nonce_trailer(contact, self._dice)
         return [direct, SendDatagram(bubble + trailer, server_endpoint(server_of(address)))]
 
-    def _connectivity_test(self, contact: Contact, held: Address) -> Action:
-        """RFC 4380 5.2.9: an echo request through our server; the relay brings the reply."""
+    def _connectivity_test(self, contact: Contact, held: Address) -> list[Action]:
+        """RFC 4380 5.2.9: an echo request through our server; the relay brings the reply.
+
+        A relay that is known already gets a bubble besides: it may have given us up, and be silent for 300 s.
+        """
         if contact.test is None:
             contact.test = self._dice(ECHO_NONCE_LENGTH)
         identifier = int.from_bytes(contact.test[:2], "big")
         request = EchoRequest(identifier, contact.attempts, contact.test)
         packet = emit_icmpv6(held.address, contact.address, request, hop_limit=64)
-        return SendDatagram(packet, server_endpoint(self.qualification.server.primary))
+        test = SendDatagram(packet, server_endpoint(self.qualification.server.primary))
+        peer = self.peers.get(contact.address)
+        known = [SendDatagram(emit_bubble(held.address, contact.address), peer.endpoint)] if peer is not None else []
+        return [test, *known]
 
     # ------------------------------------------------------------ small things
 

@@ -18,6 +18,14 @@ REST_PATIENCE = 600.0
 REST_LONGEST = 100.0
 """Seconds: the longest it becomes. Ours, from C miredo."""
 
+SUSPICION_SPACING = 5.0
+"""Seconds between solicitations because something did not come back. Ours."""
+
+SILENCE = 2.0
+"""Seconds without an answer after which the port may be cut off. Ours."""
+RELAY_PATIENCE = 3.0
+"""Seconds without an answer after which a native host's relay may be gone. Ours: C miredo takes 30."""
+
 PEER_VALIDITY = 30.0
 """Seconds after the last reception in which a trusted peer may be sent to (RFC 4380 5.2.4)."""
 PEER_RETENTION = 300.0

@@ -17,17 +17,22 @@ path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 
-from miredo.address.endpoint import Endpoint, IPv6
+from miredo.address.endpoint import Dice, Endpoint, IPv6
 from miredo.teredo.actions import Action, AllLost, PeerLost, PeerTrusted
 from miredo.teredo.constants import PEER_RETENTION, PEER_VALIDITY
+from miredo.teredo.silences import Addressed, Silence, Silences
 from miredo.teredo.timers import Wheel
 
 
 class Peer:
-    """One trusted peer; times in seconds of the core's clock."""
+    """One trusted peer; times in seconds of the core's clock.
 
-    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx")
+    @ivar unanswered: when the first packet was sent to it since the last one came from it.
+    """
+
+    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx", "unanswered")
 
     def __init__(self, address: IPv6, endpoint: Endpoint, now: float) -> None:
         self.address = address
@@ -35,6 +40,7 @@ class Peer:
         self.last_rx = now
         # RFC 4380 5.2.3 case 3: as if last sent to 30 s ago, so that the first bubble is allowed.
         self.last_tx = now - PEER_VALIDITY
+        self.unanswered: float | None = None
         self.fresh = True
         self.check = 0
 
@@ -45,11 +51,20 @@ class Peers:
     @param limit: how many peers are kept at most.
     @param heard: is told, at least every 30 s, of endpoints that data came from without a word to the core,
         and when it did last.
+    @param dice: for a client, which wants to know of silences; a relay's clients need not answer.
+    @ivar last_heard: when any peer was heard last.
     """
 
-    def __init__(self, limit: int, heard: Callable[[Endpoint, float], None] = lambda endpoint, at: None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        heard: Callable[[Endpoint, float], None] = lambda endpoint, at: None,
+        dice: Dice | None = None,
+    ) -> None:
+        self.last_heard = -inf
         self._limit = limit
         self._heard = heard
+        self._silences = None if dice is None else Silences(dice, self._is_current)
         self._peers: dict[IPv6, Peer] = {}
         self._stale: dict[IPv6, Peer] = {}  # in the order in which they fell silent
         self._aging: Wheel[Peer] = Wheel()
@@ -72,6 +87,10 @@ class Peers:
         if peer is None or now - peer.last_rx >= PEER_VALIDITY:
             return None
         peer.last_tx = now
+        if peer.unanswered is None:
+            peer.unanswered = now
+            if self._silences is not None:
+                self._silences.begin(peer)
         return peer.endpoint
 
     def ingress(self, source: IPv6, outer: Endpoint, now: float) -> bool:
@@ -79,7 +98,8 @@ class Peers:
         peer = self._peers.get(source)
         if peer is None or peer.endpoint != outer or not peer.fresh:
             return False
-        peer.last_rx = now
+        peer.last_rx = self.last_heard = now
+        peer.unanswered = None
         return True
 
     # ------------------------------------------------------------ what the core learns
@@ -87,6 +107,7 @@ class Peers:
     def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
         """C{endpoint} was proved to answer for C{address}, just now."""
         peer = self._peers.get(address)
+        self.last_heard = now
         if peer is None:
             evicted = self._make_room()
             peer = self._peers[address] = Peer(address, endpoint, now)
@@ -98,7 +119,7 @@ class Peers:
         if not peer.fresh:
             del self._stale[address]
             self._look_again(peer, now + PEER_VALIDITY)
-        peer.endpoint, peer.fresh = endpoint, True
+        peer.endpoint, peer.fresh, peer.unanswered = endpoint, True, None
         return [PeerTrusted(address, endpoint)]
 
     def matches(self, address: IPv6, endpoint: Endpoint) -> bool:
@@ -109,9 +130,17 @@ class Peers:
     def seen(self, address: IPv6, last_rx: float, last_tx: float) -> None:
         """The fast path saw packets of a peer; times may be reported late, and never go back."""
         peer = self._peers.get(address)
-        if peer is not None:
-            peer.last_rx = max(peer.last_rx, last_rx)
-            peer.last_tx = max(peer.last_tx, last_tx)
+        if peer is None:
+            return
+        peer.last_rx = max(peer.last_rx, last_rx)
+        peer.last_tx = max(peer.last_tx, last_tx)
+        self.last_heard = max(self.last_heard, last_rx)
+        if peer.unanswered is not None and peer.unanswered <= last_rx:
+            peer.unanswered = None
+        if peer.unanswered is None and last_tx > peer.last_rx:
+            peer.unanswered = last_tx
+            if self._silences is not None:
+                self._silences.begin(peer)
 
     def forget_all(self) -> list[Action]:
         """Our own address or our trust in time is gone: nobody is trusted any more."""
@@ -120,13 +149,24 @@ class Peers:
         self._peers.clear()
         self._stale.clear()
         self._aging.clear()
+        if self._silences is not None:
+            self._silences.clear()
         return [AllLost()]
 
     # ------------------------------------------------------------ aging
 
+    def silent(self, now: float) -> list[Silence]:
+        """The silences that have lasted long enough to be told, each as often as L{Silences} has it."""
+        return [] if self._silences is None else self._silences.expire(now)
+
     @property
     def deadline(self) -> float | None:
-        return self._aging.deadline
+        """When L{expire} and L{silent} are to be called next."""
+        aging = self._aging.deadline
+        silence = None if self._silences is None else self._silences.deadline
+        if aging is None or silence is None:
+            return aging if silence is None else silence
+        return min(aging, silence)
 
     def expire(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -154,7 +194,7 @@ class Peers:
     def _look_again(self, peer: Peer, when: float) -> None:
         peer.check = self._aging.put(when, peer)
 
-    def _is_current(self, peer: Peer) -> bool:
+    def _is_current(self, peer: Addressed) -> bool:
         return self._peers.get(peer.address) is peer
 
     def _forget(self, peer: Peer) -> None:

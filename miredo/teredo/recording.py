@@ -55,8 +55,8 @@ _CHUNK = struct.Struct("!II")
 _TUNNEL_INPUTS = ("start", "stop", "resumed", "expire", "receive", "transmit", "passes")
 _PEERS_INPUTS = ("peers.seen", "peers.egress", "peers.ingress")
 INPUTS: dict[str, tuple[str, ...]] = {
-    "client": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "qualification.use_servers", "_scope.attached"),
-    "relay": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "_scope.attached"),
+    "client": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "unreachable", "qualification.use_servers", "_scope.attached"),
+    "relay": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "serve", "_scope.attached"),
     "server": ("receive", "_scope.attached"),
 }
 """Everything that changes a core from outside, as attributes of the core."""

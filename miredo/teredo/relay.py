@@ -51,7 +51,7 @@ class Relay:
     @param direct_bubbles: also send bubbles straight to clients, for a relay that is behind a NAT itself
         (RFC 4380 5.4.1; C{RelayType restricted}).
     @param open_to_all: rule (e), which RFC 4380 5.4.2 allows.
-    @ivar served: the IPv6 addresses that clients reach through us (RFC 4380 5.4.2); C{None}: all global ones.
+    @param served: the IPv6 addresses that clients reach through us (RFC 4380 5.4.2); C{None}: all global ones.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Relay:
         self._mtu = mtu
         self._direct_bubbles = direct_bubbles
         self._open_to_all = open_to_all
-        self.served = served
+        self._served = served
         self._sources = BubbleSources(dice)
         bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)  # a relay holds nothing, so it has no strangers
         self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, bucket, self._attempt, _pause)
@@ -103,6 +103,10 @@ class Relay:
 
     def expire(self, now: float) -> list[Action]:
         return [*self._traversal.expire(now), *self.peers.expire(now)]
+
+    def serve(self, addresses: list[IPv6]) -> None:
+        """A host-specific relay (RFC 4380 5.4): its host has these addresses now, and clients reach nothing else."""
+        self._served = IPv6Ranges(addresses=addresses)
 
     # ------------------------------------------------------------ from the native network
 
@@ -194,7 +198,7 @@ class Relay:
         return native and self._serves(destination)
 
     def _serves(self, destination: IPv6) -> bool:
-        return self.served is None or destination in self.served
+        return self._served is None or destination in self._served
 
     # ------------------------------------------------------------ attempts
 

@@ -30,19 +30,21 @@ from enum import Enum
 from types import ModuleType
 from typing import TypeVar
 
-from miredo.address import scope
+from miredo.address import ranges, scope
 from miredo.teredo import (
     actions,
     bubblesource,
     buckets,
     client,
     drops,
+    mire,
     peers,
     qualification,
     queues,
     relay,
     security,
     server,
+    silences,
     timers,
     traversal,
 )
@@ -50,6 +52,7 @@ from miredo.teredo.timers import Agenda
 from miredo.wire import icmpv6
 
 MODULES: tuple[ModuleType, ...] = (
+    ranges,
     scope,
     icmpv6,
     actions,
@@ -57,12 +60,14 @@ MODULES: tuple[ModuleType, ...] = (
     buckets,
     client,
     drops,
+    mire,
     peers,
     qualification,
     queues,
     relay,
     security,
     server,
+    silences,
     timers,
     traversal,
 )
@@ -107,6 +112,7 @@ class _Writer:
         self._texts: dict[str, int] = {}
         self._octets: dict[bytes, int] = {}
         self._objects: dict[int, int] = {}
+        self._alive: list[object] = []
         self._count = 0
 
     def write(self, value: object) -> None:
@@ -200,6 +206,7 @@ class _Writer:
     def _object(self, value: object) -> None:
         self._tag(b"o", _admitted_name(type(value)))
         fields = [(name, one) for name, one in _fields(value) if not callable(one)]
+        self._alive.append(fields)  # what was made for the purpose keeps its id to itself
         self.data += _length(len(fields))
         for name, one in fields:
             self.write(name)

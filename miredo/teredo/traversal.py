@@ -167,6 +167,14 @@ class Traversal:
         actions += [DeliverPacket(packet) for packet in delivered]
         return actions
 
+    def test_again(self, address: IPv6, now: float) -> list[Action]:
+        """A trusted peer may no longer be where it was: it is tried anew, and is sent to as before meanwhile."""
+        if self.get(address) is not None:
+            return []
+        contact, actions = self._contact(self._contacts, self._limit, address, now)
+        contact.begun = True
+        return [*actions, *self._try(contact, now)]
+
     def refuse(self, packet: bytes, error: bytes, now: float) -> list[Action]:
         """Answer a packet of the host with an ICMPv6 error, if RFC 4443 2.4(e) and (f) let us.
 
@@ -241,8 +249,8 @@ class Traversal:
         return self._try(contact, now)
 
     def _try(self, contact: Contact, now: float) -> list[Action]:
-        if contact.attempts == 0:
-            contact.started = now
+        # A late attempt, after a sleep, puts off the next round: RFC 4380 5.2.6 counts in any 300 s.
+        contact.started = max(contact.started, now - contact.attempts * ATTEMPT_INTERVAL)
         contact.attempts += 1
         self._agenda.put(now + ATTEMPT_INTERVAL, contact)
         bucket = self._attempts if contact.address in self._contacts else self._for_strangers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from miredo.address.endpoint import parse_endpoint, parse_ipv4
-from miredo.config import ClientConfig, RelayConfig, ServerConfig, directives, load, parse
+from miredo.config import ClientConfig, MireConfig, RelayConfig, ServerConfig, directives, load, parse
 
 ETC = Path(__file__).parents[2] / "etc"
 
@@ -16,6 +16,8 @@ SHOWN = [
     ("miredo.conf", "relay"),
     ("miredo-server.conf", "process"),
     ("miredo-server.conf", "server"),
+    ("mire.conf", "process"),
+    ("mire.conf", "mire"),
 ]
 
 
@@ -34,6 +36,12 @@ def test_the_server_file_is_a_server_on_two_example_addresses() -> None:
     configuration = load(ETC / "miredo-server.conf", program="miredo-server", strict=True)
     assert configuration.warnings == ()
     assert configuration.roles == (ServerConfig(bind_address=parse_ipv4("192.0.2.1")),)
+
+
+def test_the_mire_file_is_a_responder_on_an_example_address() -> None:
+    configuration = load(ETC / "mire.conf", strict=True)
+    assert configuration.warnings == ()
+    assert configuration.roles == (MireConfig(name="m", bind_address=parse_ipv4("192.0.2.25")),)
 
 
 def test_the_lab_file_has_four_roles_each_in_a_namespace_of_its_own() -> None:
@@ -62,25 +70,27 @@ def test_every_directive_is_shown_with_its_meaning_and_its_default(file: str, ki
             assert line == f"#{row.keyword} {row.default}"
 
 
-@pytest.mark.parametrize("file", ["miredo.conf", "miredo-server.conf"])
+@pytest.mark.parametrize("file", ["miredo.conf", "miredo-server.conf", "mire.conf"])
 def test_nothing_is_shown_that_no_role_has(file: str) -> None:
     known = {row.keyword for shown, kind in SHOWN if shown == file for row in directives(kind)}
     lines = [line for block in blocks(file) for line in block]
-    shown = {line.lstrip("#").split()[0] for line in lines if line[:2] not in ("", "# ", "#")}
+    shown = {line.lstrip("#").split()[0] for line in lines if line[:2] not in ("", "# ", "#", "[m")}
     assert shown == known
 
 
 def test_every_line_that_is_shown_can_be_uncommented() -> None:
-    lines = [line for block in blocks("miredo.conf") for line in block]
-    uncommented = [line.lstrip("#") for line in lines if line[:2] not in ("# ", "#", "")]
-    client = [line for line in uncommented if line not in ("RelayType cone", "Prefix 2001:0::")]
-    relay = [
-        line
-        for line in uncommented
-        if not line.startswith(("RelayType client", "Server", "Secret", "R")) or "cone" in line
-    ]
-    assert isinstance(parse("\n".join(client), "miredo.conf", strict=True).roles[0], ClientConfig)
-    assert isinstance(parse("\n".join(relay), "miredo.conf", strict=True).roles[0], RelayConfig)
+    """Each for the role under whose heading it stands."""
+    text: dict[str, list[str]] = {"client": [], "relay": []}
+    heading = ""
+    for line in (ETC / "miredo.conf").read_text().splitlines():
+        if line.startswith("# --"):
+            heading = line.lower().partition(":")[0]
+        if line[:2] not in ("# ", "#", ""):
+            for kind, lines in text.items():
+                if kind in heading or "process" in heading:
+                    lines.append(line.lstrip("#"))
+    assert isinstance(parse("\n".join(text["client"]), "miredo.conf", strict=True).roles[0], ClientConfig)
+    assert isinstance(parse("\n".join(text["relay"]), "miredo.conf", strict=True).roles[0], RelayConfig)
 
 
 @pytest.mark.parametrize("kind", ["process", "client", "relay", "server"])

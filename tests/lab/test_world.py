@@ -141,7 +141,7 @@ def test_at_two_percent_loss_a_ping_is_lost_only_by_the_network() -> None:
                 step.note == "lost" and {step.sender, step.receiver} == {"client", "relay"} and "cho" in step.what
                 for step in lab.world.steps
             )
-    assert answered >= 180
+    assert answered >= 170  # of 200: four links of 2 % each
 
 
 @pytest.mark.requirement("A13", "C41", "C50", "R5")

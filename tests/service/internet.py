@@ -24,11 +24,12 @@ from miredo.kernel.interfaces import INetwork
 from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet, MemoryNetwork, MemoryStack, MemoryTunnel
 from miredo.lab.pings import Kernel, Ping
 from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
-from miredo.service.surroundings import Did, Sent, Took
+from miredo.service.surroundings import Did, Resolver, Sent, Took
 from miredo.teredo.actions import Qualified
 from miredo.wire.ipv6 import destination_of
 
 SERVER, SERVER2, RELAY = "192.0.2.1", "192.0.2.2", "192.0.2.17"
+OTHER_SERVER, OTHER_SERVER2 = "192.0.2.65", "192.0.2.66"
 CLIENT, CLIENT2 = parse_ipv4("198.51.100.7"), parse_ipv4("203.0.113.7")
 HOST = parse_ipv6("2001:db8:3::1")
 
@@ -161,25 +162,31 @@ class TeredoInternet:
     The services of a configuration, started by L{start}, and time that passes when L{run} is called.
 
     @ivar events: what the roles did.
+    @ivar resolve: looks up the names of all roles.
     """
 
     def __init__(self, text: str = ROLES, observed: bool = True) -> None:
         self.clock = MemoryClock()
         self.net = MemoryInternet(self.clock)
         self.names = Names()
+        self.resolve: Resolver = self.names
         self.events: list[Sent | Took | Did] = []
         dice = Random(4380).randbytes
         server = [(parse_ipv4(SERVER), 28), (parse_ipv4(SERVER2), 28)]
         self.server = RecordingEndpoints(self.net, server, "server", self._route_natively)
+        other = [(parse_ipv4(OTHER_SERVER), 28), (parse_ipv4(OTHER_SERVER2), 28)]
+        self.other = RecordingEndpoints(self.net, other, "other", self._route_natively)
         self.relay = RecordingEndpoints(self.net, [(parse_ipv4(RELAY), 28)], "relay")
         self.client = RecordingEndpoints(self.net, [(CLIENT, 24)], "client")
         self.classic = RecordingEndpoints(self.net, [(CLIENT2, 24)], None)
-        self._namespaces = {each.namespace: each for each in (self.server, self.relay, self.client, self.classic)}
+        self._namespaces = {
+            each.namespace: each for each in (self.server, self.other, self.relay, self.client, self.classic)
+        }
         self.roles: Roles = assemble(
             parse(text, "lab.conf", strict=True),
             clock=self.clock,
             endpoints=self._namespaces.__getitem__,
-            resolve=self.names,
+            resolve=lambda name: self.resolve(name),
             dice=dice,
             observer=self.events.append if observed else None,
         )
@@ -257,6 +264,13 @@ def _taken(packets: list[bytes]) -> list[bytes]:
     taken = list(packets)
     packets.clear()
     return taken
+
+
+def own(endpoints: RecordingEndpoints) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int, int]]]:
+    """Addresses and routes of the tunnel."""
+    network = MemoryNetwork(endpoints.stack, {})
+    index = endpoints.tunnel.index
+    return network.addresses(index), network.routes(index)
 
 
 def links(stack: MemoryStack) -> list[str]:

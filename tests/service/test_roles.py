@@ -20,10 +20,10 @@ from tests.service.internet import (
     CLIENT2,
     HOST,
     ROLES,
-    RecordingEndpoints,
     TeredoInternet,
     links,
     logging,
+    own,
 )
 
 DEFAULT_ROUTE = (bytes(16), 0, 1029)
@@ -36,13 +36,6 @@ def started(text: str = ROLES) -> TeredoInternet:
     internet.run()
     assert len(internet.qualified) == 1
     return internet
-
-
-def own(endpoints: RecordingEndpoints) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int, int]]]:
-    """Addresses and routes of the tunnel."""
-    network = MemoryNetwork(endpoints.stack, {})
-    index = endpoints.tunnel.index
-    return network.addresses(index), network.routes(index)
 
 
 def move(internet: TeredoInternet) -> None:

@@ -189,8 +189,8 @@ class QualifiedClient:
 
     def tested(self, native: IPv6, now: float) -> bytes:
         """The nonce of the test that a packet of the host to a native host leads to."""
-        ((packet, _),) = sent(self.core.transmit(data(self.address, native), now))
-        return echo_request_in(packet).data
+        (test, *_) = sent(self.core.transmit(data(self.address, native), now))
+        return echo_request_in(test[0]).data
 
     def befriend(self, native: IPv6, now: float, outer: Endpoint = RELAY) -> list[Action]:
         """A native host is tested, and a relay brings its reply."""
@@ -216,8 +216,15 @@ def dropped(core: Client | Relay | ServerCore) -> dict[Drop, int]:
     return {reason: count for reason, count in core.drops.items() if count}
 
 
-def client_core(scope: IPv4Scope | None = None, servers: Sequence[Server] = (SERVER,), seed: int = 0) -> Client:
-    return Client(servers, scope or IPv4Scope(), rolled(seed))
+def client_core(
+    scope: IPv4Scope | None = None,
+    servers: Sequence[Server] = (SERVER,),
+    seed: int = 0,
+    *,
+    in_order: bool = True,
+    strict: bool = False,
+) -> Client:
+    return Client(servers, scope or IPv4Scope(), rolled(seed), in_order=in_order, strict=strict)
 
 
 def qualified_client(

@@ -549,5 +549,64 @@ def test_a_client_without_a_server_waits_until_one_is_known() -> None:
     assert client.receive(advertisement(bytes(8)), PRIMARY_ENDPOINT, 1.0) == []
     client.qualification.use_servers([SERVER])
     assert only(Qualified, qualify(client, client.start(2.0), 2.1))
+
+
+def test_an_address_stays_in_use_when_its_server_is_still_in_the_list() -> None:
+    client = qualified_client()
+    client.core.peers.trust(CLIENT_B, MAPPED_B, 1.0)
+    client.core.qualification.use_servers([OTHER_SERVER, SERVER])
+    actions = client.core.start(1.0)
+    assert (only(Unqualified, actions), only(AllLost, actions)) == ([], [])
+    assert [to for _, to in sent(actions)] == [PRIMARY_ENDPOINT]
+    assert only(Qualified, client.core.receive(advertisement(asked(actions)), PRIMARY_ENDPOINT, 1.1)) == []
+    assert (client.core.address, client.core.qualification.server) == (client.address, SERVER)
+    assert client.core.peers.egress(CLIENT_B, 1.2) == MAPPED_B
+
+
+def test_a_server_with_another_second_address_is_still_the_server_of_its_address() -> None:
+    client = qualified_client()
+    moved = Server(SERVER.primary, OTHER_SERVER.secondary)
+    client.core.qualification.use_servers([moved])
+    assert only(Unqualified, client.core.start(1.0)) == []
+    assert (client.core.address, client.core.qualification.server) == (client.address, moved)
+
+
+def test_an_address_is_given_up_with_all_that_was_learned_under_it_when_its_server_is_replaced() -> None:
+    client = qualified_client()
+    client.core.peers.trust(CLIENT_B, MAPPED_B, 1.0)
+    client.core.qualification.use_servers([OTHER_SERVER])
+    actions = client.core.start(1.0)
+    assert only(Unqualified, actions) == [Unqualified(client.address, "its server is no longer to be used")]
+    assert only(AllLost, actions) == [AllLost()]
+    assert client.core.peers.egress(CLIENT_B, 1.0) is None
+    assert [to for _, to in sent(actions)] == [OTHER_ENDPOINT]
+    answer = advertisement(asked(actions), server=OTHER_SERVER.primary)
+    (qualified,) = only(Qualified, client.core.receive(answer, OTHER_ENDPOINT, 1.1))
+    assert server_of(qualified.address) == OTHER_SERVER.primary
+
+
+def test_an_answer_to_what_was_asked_before_the_servers_were_replaced_is_ignored() -> None:
+    client = client_core(servers=[OTHER_SERVER, SERVER])
+    nonces = [solicitation_nonce(datagram) for datagram, _ in sent(client.start(0.0))]
+    client.qualification.use_servers([SERVER])
+    for nonce in nonces:
+        for outer, server in ((PRIMARY_ENDPOINT, SERVER), (OTHER_ENDPOINT, OTHER_SERVER)):
+            assert client.receive(advertisement(nonce, server=server.primary), outer, 0.1) == []
+    assert only(Qualified, qualify(client, client.start(0.2), 0.3))
+
+
+def test_servers_that_are_replaced_during_a_rest_are_asked_at_once() -> None:
+    client = client_core()
+    client.start(0.0)
+    expire_until(client, 13.0)
+    assert isinstance(client.qualification.state, Resting)
     client.qualification.use_servers([OTHER_SERVER])
-    assert client.qualification.server == SERVER
+    assert [to for _, to in sent(client.start(13.0))] == [OTHER_ENDPOINT]
+
+
+def test_servers_that_are_replaced_while_stopped_are_asked_at_the_next_start() -> None:
+    client = qualified_client()
+    client.core.stop(1.0)
+    client.core.qualification.use_servers([OTHER_SERVER])
+    assert only(Unqualified, actions := client.core.start(2.0)) == []
+    assert [to for _, to in sent(actions)] == [OTHER_ENDPOINT]

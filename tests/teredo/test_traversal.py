@@ -205,6 +205,18 @@ def test_a_peer_that_did_not_answer_is_not_tried_for_300_s_from_the_first_attemp
         assert fifth - first >= ATTEMPT_WINDOW
 
 
+@pytest.mark.requirement("C47", "A13")
+def test_attempts_made_late_after_a_sleep_put_off_the_next_round() -> None:
+    attempted = Attempted()
+    attempted.traversal.queue(PEER, host_packet(), 0.0)
+    for quarter in range(400, 2000):
+        attempted.traversal.expire(quarter / 4)
+        attempted.traversal.queue(PEER, host_packet(), quarter / 4)
+    assert attempted.times[:5] == [0.0, 100.0, 102.25, 104.5, 397.75]
+    for first, fifth in zip(attempted.times, attempted.times[ATTEMPT_LIMIT:], strict=False):
+        assert fifth - first >= ATTEMPT_WINDOW
+
+
 @pytest.mark.requirement("C51", "C50")
 def test_while_a_peer_is_refused_its_packets_are_answered_at_once() -> None:
     attempted = Attempted()
