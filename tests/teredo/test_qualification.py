@@ -114,7 +114,7 @@ def test_every_round_has_three_solicitations_4_s_apart() -> None:
         assert (second - first, third - second) == pytest.approx((4.0, 4.0))
 
 
-@pytest.mark.requirement("C9", "A12")
+@pytest.mark.requirement("C9", "A12", "T14")
 def test_each_solicitation_has_a_nonce_of_its_own() -> None:
     client = client_core()
     nonces = [asked(client.start(0.0)), asked(client.expire(4.0)), asked(client.expire(8.0))]
@@ -238,7 +238,7 @@ def test_the_first_valid_advertisement_gives_the_address() -> None:
     assert client.address == address
 
 
-@pytest.mark.requirement("C5", "C16")
+@pytest.mark.requirement("C5", "C16", "T29")
 def test_a_client_address_has_twelve_random_flag_bits_and_no_other() -> None:
     seen_ones, seen_zeros = 0, 0
     for seed in range(100):
@@ -305,7 +305,7 @@ def test_an_advertisement_for_another_link_local_address_is_ignored() -> None:
     assert client.address is None
 
 
-@pytest.mark.requirement("C9", "A12")
+@pytest.mark.requirement("C9", "A12", "T14")
 @pytest.mark.parametrize("nonce", [None, bytes(8), b"\xff" * 8])
 def test_an_advertisement_without_our_nonce_is_ignored(nonce: bytes | None) -> None:
     client = client_core()

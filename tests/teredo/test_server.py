@@ -366,7 +366,7 @@ def test_directed_broadcasts_and_own_addresses_get_nothing() -> None:
     assert core.receive(emit_bubble(NATIVE, compose(SERVER, MAPPED_B, 0)), STRANGER, PRIMARY) == []
 
 
-@pytest.mark.requirement("S11")
+@pytest.mark.requirement("S11", "E12")
 def test_a_test_goes_to_the_native_network_as_it_is_but_for_its_hop_limit() -> None:
     ping = VECTORS["ping_test"]
     hop_limit = bytes([ping[7] - 1])

@@ -109,7 +109,7 @@ def test_each_packet_that_waited_is_answered_when_it_is_given_up() -> None:
     assert [error_in(error).invoking for error in errors] == packets
 
 
-@pytest.mark.requirement("C50")
+@pytest.mark.requirement("C50", "E7", "T32")
 def test_errors_stay_within_their_bucket() -> None:
     attempted = Attempted()
     for _ in range(QUEUE_PACKETS):

@@ -196,6 +196,7 @@ def test_a_solicitation_from_nowhere_names_no_link_layer_address() -> None:
         check_router_solicitation(packet, parse_icmpv6(packet))
 
 
+@pytest.mark.requirement("E6")
 @pytest.mark.parametrize(
     ("length", "quoted"), [(0, 0), (40, 40), (1231, 1231), (1232, 1232), (1233, 1232), (9000, 1232)]
 )
