@@ -144,14 +144,13 @@ class Peers:
 
     def forget_all(self) -> list[Action]:
         """Our own address or our trust in time is gone: nobody is trusted any more."""
-        if not self._peers:
-            return []
+        had_any = bool(self._peers)
         self._peers.clear()
         self._stale.clear()
         self._aging.clear()
         if self._silences is not None:
             self._silences.clear()
-        return [AllLost()]
+        return [AllLost()] if had_any else []
 
     # ------------------------------------------------------------ aging
 

@@ -3,11 +3,12 @@
 
 from enum import IntFlag
 
-from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, parse_endpoint
+from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, parse_endpoint, parse_ipv4
 from miredo.address.scope import is_global_ipv6
 from miredo.address.teredo import is_teredo, mapped_of
 from miredo.teredo.actions import Action, ForwardPacket, Qualified, SendDatagram, Unqualified
 from miredo.teredo.client import Client
+from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT, Mire
 from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
 from miredo.wire.bubble import is_bubble
@@ -30,6 +31,7 @@ LONGEST_ADVERTISEMENT = 117
 """Bytes: authentication, origin, IPv6 header and the advertisement; a stranger gets no more for his solicitation."""
 
 
+MIRE = parse_ipv4("203.0.113.7")
 PRIMARIES = (SERVER.primary, OTHER_SERVER.primary)
 
 
@@ -171,10 +173,10 @@ def server(data: bytes) -> None:
     if told & 2:
         datagram = mended(datagram)
     core = Server(SERVER, SCOPE)
-    actions = core.receive(datagram, outer, told & 1)
+    actions = core.receive(datagram, outer, told & 1, 0.0)
     assert len(actions) <= 1
     assert (sum(core.drops.values()) == 1) == (not actions), "dropped without a reason, or with more than one"
-    assert core.receive(datagram, outer, told & 1) == actions
+    assert core.receive(datagram, outer, told & 1, 0.0) == actions
     for action in actions:
         judge(action, parse_encapsulation(datagram), outer)
 
@@ -209,3 +211,18 @@ def judge(action: Action, asked: Encapsulated, outer: Endpoint) -> None:
             assert mapped_of(source_of(packet)) == outer
         case _:
             raise AssertionError(f"a server asks for {action}")
+
+
+def mire(data: bytes) -> None:
+    """An echo responder: a datagram from somewhere to one of its ports leads to one that is not longer, or to none."""
+    if len(data) < 2:
+        return
+    outer = ENDPOINTS[data[0] % len(ENDPOINTS)]
+    core = Mire(MIRE, SCOPE)
+    port = (SERVER_PORT, CLIENT_PORT)[data[1] % 2]
+    answer = core.receive(data[2:], outer, port)
+    assert sum(core.drops.values()) == (answer is None)
+    if answer is not None:
+        assert answer.to == outer
+        assert len(answer.payload) <= len(data) - 2
+        assert core.receive(answer.payload, outer, CLIENT_PORT) is None

@@ -3,6 +3,8 @@
 
 from zlib import crc32
 
+from twisted.names import dns
+
 from miredo.address.endpoint import (
     parse_endpoint,
     parse_ipv4,
@@ -15,10 +17,12 @@ from miredo.address.teredo import ALL_NODES, LINK_LOCAL_PREFIX
 from miredo.config import Configuration
 from miredo.lab.ladder import describe, describe_ipv6
 from miredo.lab.nat import parse_behaviour
+from miredo.service.names import Question, addresses_in
+from miredo.service.secretfile import SHORTEST_SECRET, BadSecretFileError, parse_credentials
 from miredo.teredo.recording import MAGIC, parse_recording
 from miredo.teredo.snapshots import DamagedRecording, load
 from miredo.wire import ipv6 as ipv6_wire
-from miredo.wire.bubble import is_bubble
+from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.checksum import internet_checksum, transport_checksum
 from miredo.wire.encapsulation import emit_encapsulation, parse_encapsulation
 from miredo.wire.icmpv6 import (
@@ -179,3 +183,30 @@ def nat(data: bytes) -> None:
     except ValueError:
         return
     assert parse_behaviour(str(behaviour)) == behaviour
+
+
+def secrets(data: bytes) -> None:
+    """The file of SecretFile."""
+    try:
+        credentials = parse_credentials(data)
+    except BadSecretFileError:
+        return
+    identifiers = [credential.identifier for credential in credentials]
+    assert len(set(identifiers)) == len(identifiers) > 0
+    packet = emit_bubble(CLIENT_A, CLIENT_B)
+    for credential in credentials:
+        assert len(credential.secret) >= SHORTEST_SECRET
+        found = parse_encapsulation(credential.protect(bytes(8), 0, packet))
+        assert found.authentication is not None
+        assert credential.proves(found.authentication, found.packet)
+
+
+def name_answer(data: bytes) -> None:
+    """A datagram from a name server; its first two bytes are the number of the question."""
+    name = "teredo.example.org"
+    question = Question(name, "192.0.2.53", int.from_bytes(data[:2].ljust(2, b"\0"), "big"))
+    found: list[dns.Message] = []
+    question.answer.addCallback(lambda message: found.append(message) if message is not None else None)
+    question.datagramReceived(data, ("192.0.2.53", 53))
+    for message in found:
+        assert all(len(address) == 4 for address in addresses_in(message, name))

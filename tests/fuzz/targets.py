@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from twisted.names import dns
+
 from miredo.address.endpoint import show_endpoint, show_ipv4, show_ipv6
 from miredo.address.teredo import mapped_of
 from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, PortAssignment
+from miredo.teredo.mire import Mire
 from miredo.teredo.recording import Recorder
 from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
 from miredo.teredo.snapshots import dump
 from miredo.wire.bubble import emit_bubble
+from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
 from miredo.wire.ipv4 import IPv4Packet, emit_ipv4_packet
 from miredo.wire.ipv6 import HEADER_LENGTH
+from miredo.wire.trailers import NonceTrailer, emit_trailer
 from miredo.wire.udp import UDPDatagram, emit_udp
 from tests.fuzz import cores, parsers
 from tests.fuzz.cores import Answering
@@ -32,7 +37,11 @@ from tests.teredo.cores import (
 from tests.wire.vectors import CLIENT_A, CLIENT_B, SERVER, SERVER_B, VECTORS
 
 ETC = Path(__file__).parents[2] / "etc"
-EXAMPLES = ("miredo.conf", "miredo-server.conf", "lab.conf")
+ALIASED = (
+    ("teredo.example.org", dns.Record_CNAME("alias.example.org")),
+    ("alias.example.org", dns.Record_A("192.0.2.1")),
+)
+EXAMPLES = ("miredo.conf", "miredo-server.conf", "lab.conf", "mire.conf")
 
 
 class Target(NamedTuple):
@@ -96,7 +105,7 @@ def recordings() -> Iterator[bytes]:
     at = Recorder("s", Dice(), lambda: 1.0)
     server = Server((SERVER, SERVER_B), SCOPE)
     at.watch(server)
-    server.receive(VECTORS["rs_vista"], MAPPED, 0)
+    server.receive(VECTORS["rs_vista"], MAPPED, 0, 0.0)
     yield at.contents()
     to = Recorder("r", Dice(), lambda: 1.0)
     relay = Relay(SCOPE, to.dice)
@@ -165,6 +174,30 @@ def relay_stories() -> Iterator[bytes]:
     yield from (direct + story for direct in (b"\x00", b"\x01") for story in stories())
 
 
+def secret_files() -> Iterator[bytes]:
+    yield b"# a comment\n\nclient-7 correct horse battery staple\n"
+    yield b"a hmac-sha256 hex:" + b"0f" * 16 + b"\nb expiring hmac-md5 another secret of mine\n"
+
+
+def name_answers() -> Iterator[bytes]:
+    """An address, and one behind an alias."""
+    for records in ((("teredo.example.org", dns.Record_A("192.0.2.1")),), ALIASED):
+        message = dns.Message(7, answer=1)
+        message.queries = [dns.Query("teredo.example.org", dns.A, dns.IN)]
+        message.answers = [dns.RRHeader(name, record.TYPE, dns.IN, 60, record) for name, record in records]
+        yield message.toStr()
+
+
+def mire_inputs() -> Iterator[bytes]:
+    """What it answers: a bubble with a nonce to its server's port, and an echo request to its client's."""
+    responder = Mire(cores.MIRE, SCOPE).address
+    bubble, request = emit_bubble(PEER, responder), emit_icmpv6(NATIVE, responder, EchoRequest(1, 2, b"data"), 64)
+    outer = ENDPOINTS.index(PEER_MAPPED)
+    yield bytes((outer, 0)) + bubble + emit_trailer(NonceTrailer(b"nonc"))
+    yield bytes((ENDPOINTS.index(RELAY), 1)) + request
+    yield from (bytes((outer, 0)) + vector for vector in datagrams())
+
+
 TARGETS = {
     "encapsulation": Target(parsers.encapsulation, datagrams),
     "trailers": Target(parsers.trailers, trailers, longest=128),
@@ -179,4 +212,7 @@ TARGETS = {
     "client": Target(cores.client, stories, longest=1024),
     "relay": Target(cores.relay, relay_stories, longest=1024),
     "server": Target(cores.server, server_inputs, longest=256),
+    "mire": Target(cores.mire, mire_inputs, longest=256),
+    "secrets": Target(parsers.secrets, secret_files, longest=256),
+    "name-answer": Target(parsers.name_answer, name_answers),
 }

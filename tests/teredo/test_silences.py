@@ -245,6 +245,17 @@ def test_silences_of_peers_that_are_forgotten_are_forgotten() -> None:
     assert peers.deadline is None
 
 
+def test_the_silence_of_the_last_peer_ends_with_everything_else() -> None:
+    """It was driven out of the table, which is empty then; its silence is still watched."""
+    peers = Peers(1, dice=rolled())
+    peers.trust(NATIVE, RELAY, 1.0)
+    peers.egress(NATIVE, 1.0)
+    peers.expire(400.0)
+    assert len(peers) == 0
+    peers.forget_all()
+    assert peers.deadline is None
+
+
 def test_a_relay_watches_nobody() -> None:
     peers = Peers(4)
     peers.trust(PEER, PEER_MAPPED, 1.0)
