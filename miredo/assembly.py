@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable
 
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorFDSet
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorFromThreads
 from twisted.logger import Logger
 
 from miredo.address.endpoint import Dice, IPv4
@@ -17,10 +17,16 @@ from miredo.config import ClientConfig, Configuration, MireConfig, ProcessConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock, IEndpoints
+from miredo.service.checking import check
+from miredo.service.diagnosis import Finding
+from miredo.service.draining import StopSignals, drained
 from miredo.service.mire import TeredoMireService
 from miredo.service.names import HostNames
 from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
 from miredo.service.surroundings import Observer, StartFailure, Surroundings
+
+Role = TeredoClientService | TeredoRelayService | TeredoServerService | TeredoMireService
+KINDS = TeredoClientService, TeredoRelayService, TeredoServerService, TeredoMireService
 
 
 class CannotStart(SystemExit, Exception):
@@ -31,7 +37,62 @@ class CannotStart(SystemExit, Exception):
 
 
 class Roles(MultiService):
-    """All roles of one configuration; they start together or not at all."""
+    """All roles of one configuration; they start together or not at all.
+
+    @param make: the service of a role.
+    @ivar stop_signals: a second one ends at once what takes its time to stop.
+    """
+
+    stop_signals: StopSignals | None = None
+
+    def __init__(self, configuration: Configuration, make: Callable[[RoleConfig], Role]) -> None:
+        super().__init__()
+        self._make = make
+        self._process = configuration.process
+        self._reloading = DeferredLock()
+        self._log = Logger(namespace="miredo")
+        for config in configuration.roles:
+            make(config).setServiceParent(self)
+
+    async def reload(self, configuration: Configuration) -> None:
+        """Run what another configuration says. A role that it says the same of runs on as if nothing had happened.
+
+        A role that cannot be had as it says runs on as before; that is logged.
+        """
+        if configuration.process != self._process:
+            self._log.warn("what concerns the process as a whole is obeyed after a restart")
+        async with self._reloading:
+            await self._reload(configuration)
+
+    async def _reload(self, configuration: Configuration) -> None:
+        before = {role.config.title: role for role in self if isinstance(role, KINDS)}
+        wanted = {config.title: config for config in configuration.roles}
+        changed = [title for title, role in before.items() if not role.is_as(wanted.get(title))]
+        for title in changed:
+            await maybeDeferred(before[title].disownServiceParent)
+        for title, config in wanted.items():
+            old = before.get(title)
+            if old is None:
+                self._begun(config)
+            elif title in changed and not self._begun(config):
+                self._begun(old.config)
+        self._log.info("{kept} of {all} roles run on as they are", kept=len(before) - len(changed), all=len(wanted))
+
+    def _begun(self, config: RoleConfig) -> bool:
+        """Start a role beside those that run; whether it could be."""
+        role = self._make(config)
+        try:
+            role.setServiceParent(self)
+        except StartFailure as failure:
+            role.disownServiceParent()
+            self._log.error("{failure}", failure=str(failure))
+            return False
+        return True
+
+    def stopService(self) -> Deferred[None]:
+        """Stop all, once the relays have had their C{DrainTime}."""
+        relays = [role for role in self if isinstance(role, TeredoRelayService)]
+        return drained(relays, self.stop_signals).addCallback(lambda _: super(Roles, self).stopService())
 
     def privilegedStartService(self) -> None:
         """Open everything.
@@ -63,12 +124,12 @@ def assemble(
     @param endpoints: opens things in the network namespace of that name.
     @param resolve: looks up the names of all roles; without it each role asks in its own namespace.
     """
-    roles = Roles()
-    for config in configuration.roles:
+
+    def make(config: RoleConfig) -> Role:
         own = endpoints(config.namespace)
-        around = Surroundings(own, clock, dice, resolve or HostNames(own, clock, dice), observer)
-        _service(config, around).setServiceParent(roles)
-    return roles
+        return _service(config, Surroundings(own, clock, dice, resolve or HostNames(own, clock, dice), observer))
+
+    return Roles(configuration, make)
 
 
 def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: Observer | None = None) -> Roles:
@@ -77,11 +138,22 @@ def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: O
     # Twisted's own delayed calls shall not follow steps of the wall clock.
     vars(reactor)["seconds"] = time.monotonic
     descriptors = IReactorFDSet(reactor)
-    return assemble(
+    roles = assemble(
         configuration,
         clock=BoottimeClock(descriptors),
         endpoints=lambda namespace: KernelEndpoints(namespace, descriptors),
         observer=observer,
+    )
+    roles.stop_signals = StopSignals(IReactorFromThreads(reactor))
+    return roles
+
+
+async def check_on(reactor: IReactorCore, configuration: Configuration) -> list[tuple[str, Finding]]:
+    """What would go wrong with a configuration on this machine, each with the title of the role."""
+    descriptors = IReactorFDSet(reactor)
+    clock = BoottimeClock(descriptors)
+    return await check(
+        configuration.roles, lambda namespace: KernelEndpoints(namespace, descriptors), clock, dice=os.urandom
     )
 
 
@@ -92,7 +164,7 @@ def _say_what_is_not_obeyed(process: ProcessConfig) -> None:
         log.warn("{where}: not obeyed by this version", where=process.where(keyword))
 
 
-def _service(config: RoleConfig, around: Surroundings) -> Service:
+def _service(config: RoleConfig, around: Surroundings) -> Role:
     match config:
         case ClientConfig():
             return TeredoClientService(config, around)

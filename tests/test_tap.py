@@ -75,6 +75,21 @@ def test_what_is_only_warned_of_is_told_and_starts(tmp_path: Path, capsys: pytes
     assert f'{file}:2:1: warning: unknown directive "BindPrt"' in capsys.readouterr().err
 
 
+@pytest.mark.requirement("A16")
+def test_an_option_has_every_client_look_into_the_filtering_of_its_nat() -> None:
+    for words, probing in (((), [False, False]), (("--probe-filtering",), [True, True])):
+        parsed = options(*words, "-c", str(ETC / "lab.conf"))
+        roles = parsed.configuration.roles
+        assert [role.probe_filtering for role in roles if isinstance(role, ClientConfig)] == probing
+        assert parsed.read() == parsed.configuration
+        assert [type(role) for role in roles] == [ServerConfig, RelayConfig, ClientConfig, ClientConfig]
+
+
+def test_filtering_is_probed_by_clients_alone() -> None:
+    with pytest.raises(SystemExit, match="--probe-filtering is for a client, and there is none"):
+        options("--probe-filtering", "-c", str(ETC / "miredo-server.conf"))
+
+
 def test_without_an_option_the_first_default_file_is_meant() -> None:
     assert DEFAULT_FILES == ("/etc/miredo/miredo.conf", "/etc/miredo.conf")
     assert default_file() in DEFAULT_FILES
@@ -209,6 +224,35 @@ def test_a_private_server_works_where_it_is_allowed(tmp_path: Path) -> None:
     with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "private.conf") as running:
         wait_for(lambda: teredo_address() is not None)
         running.end(signal.SIGTERM)
+
+
+@pytest.mark.namespaced
+def test_a_hangup_reads_the_file_again_and_changes_what_it_says_otherwise(tmp_path: Path) -> None:
+    give_addresses()
+    file = tmp_path / "both.conf"
+    server, client = (
+        "[server s]\nServerBindAddress 192.0.2.1\n",
+        "[client c]\nServerAddress 192.0.2.1\nBindAddress 198.51.100.7\n",
+    )
+    file.write_text(server + client)
+    with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "both.conf") as running:
+        wait_for(lambda: teredo_address() is not None)
+        address = teredo_address()
+
+        def reloaded(text: str, line: bytes) -> None:
+            file.write_text(text)
+            before = running.output.read_bytes().count(line)
+            running.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: running.output.read_bytes().count(line) > before)
+
+        reloaded(server + client, b"2 of 2 roles run on as they are")
+        assert teredo_address() == address
+        reloaded(server + client + "BindPort nonsense\n", b"error: BindPort: nonsense is not a port")
+        assert teredo_address() == address
+        reloaded(server + client + "BindPort 4444\n", b"1 of 2 roles run on as they are")
+        wait_for(lambda: teredo_address() not in (None, address))
+        assert running.end(signal.SIGTERM) < 1
+    assert "Traceback" not in running.output.read_text()
 
 
 def wait_for(holds: Callable[[], bool], limit: float = 10.0) -> None:

@@ -11,8 +11,9 @@ from miredo.address.endpoint import Dice, Endpoint, IPv6
 from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.world import ClientNode, NativeHost, Port, RelayNode, ServerNode, TunnelNode, World
+from miredo.lab.world import USUAL_TTL, ClientNode, NativeHost, Port, RelayNode, ServerNode, TunnelNode, World
 from miredo.teredo.client import Client
+from miredo.teredo.constants import BUBBLE_TTL
 from miredo.teredo.recording import Recorder
 from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
@@ -31,6 +32,7 @@ class Carried:
     sender: str
     to: Endpoint
     payload: bytes
+    ttl: int = USUAL_TTL
 
 
 class WatchedWorld(World):
@@ -43,8 +45,8 @@ class WatchedWorld(World):
     recorders: ClassVar[list[Recorder]] = []
     record_limit: ClassVar[int] = 0
 
-    def __init__(self, seed: int = 0, link: Link | None = None) -> None:
-        super().__init__(seed, link)
+    def __init__(self, seed: int = 0, link: Link | None = None, bubble_ttl: int = BUBBLE_TTL) -> None:
+        super().__init__(seed, link, bubble_ttl)
         self.recorders.clear()
         self.carried: list[Carried] = []
         self.checks: list[Callable[[], None]] = []
@@ -58,9 +60,9 @@ class WatchedWorld(World):
         self.recorders.append(recorder)
         return core
 
-    def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes) -> None:
-        self.carried.append(Carried(self.now, sender.name, to, payload))
-        super().carry(sender, source, to, payload)
+    def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
+        self.carried.append(Carried(self.now, sender.name, to, payload, ttl))
+        super().carry(sender, source, to, payload, ttl)
 
     def run_until(self, holds: Callable[[], bool], seconds: float) -> bool:
         def looked_at() -> bool:
@@ -161,9 +163,10 @@ def qualified_pair(
     fast: bool = False,
     seed: int = 0,
     servers: int = 1,
+    bubble_ttl: int = BUBBLE_TTL,
 ) -> Pair:
     """Two clients that have their addresses and know nothing of each other."""
-    world = WatchedWorld(seed, link)
+    world = WatchedWorld(seed, link, bubble_ttl)
     first = world.server("203.0.113.1", "203.0.113.2")
     second = first if servers == 1 else world.server("203.0.113.11", "203.0.113.12", "server 2")
     clients = (

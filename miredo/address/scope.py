@@ -93,6 +93,10 @@ class IPv4Scope:
         """The addresses of this host, or its subnets, have become these."""
         self._attached = dict.fromkeys(broadcasts, DIRECTED_BROADCAST) | dict.fromkeys(own, OWN_ADDRESS)
 
+    def owns(self, ipv4: IPv4) -> bool:
+        """Whether C{ipv4} is an address of this host."""
+        return self._attached.get(ipv4) == OWN_ADDRESS
+
     def forbids(self, ipv4: IPv4) -> str | None:
         """Why nothing may be sent to C{ipv4}: the name of a range, or C{None} if it is permitted."""
         name = self._attached.get(ipv4)

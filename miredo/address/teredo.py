@@ -28,6 +28,9 @@ LEGACY_PREFIX = b"\x3f\xfe\x83\x1f"
 TEREDO_PORT = 3544
 """The UDP port of Teredo servers (RFC 4380 2.7)."""
 
+DISCOVERY_GROUP: Endpoint = b"\xe0\x00\x00\xfd" + TEREDO_PORT.to_bytes(2, "big")
+"""224.0.0.253, the Teredo IPv4 Discovery Address (RFC 4380 2.17), and the port that its bubbles go to (5.2.8)."""
+
 CONE = 0x8000
 """The cone bit of the flags."""
 
@@ -39,6 +42,9 @@ LINK_LOCAL_PREFIX = b"\xfe\x80" + bytes(6)
 
 CLIENT_LINK_LOCAL = LINK_LOCAL_PREFIX + b"\x00\x00\xff\xff\xff\xff\xff\xff"
 """fe80::ffff:ffff:ffff, the source of our solicitations: cone bit 0, nothing of the client's mapping in it."""
+
+CONE_LINK_LOCAL = LINK_LOCAL_PREFIX + b"\x80\x00\xff\xff\xff\xff\xff\xff"
+"""fe80::8000:ffff:ffff:ffff, as L{CLIENT_LINK_LOCAL} with the cone bit set: the answer is to come from elsewhere."""
 
 ALL_NODES = b"\xff\x02" + bytes(13) + b"\x01"
 """ff02::1 (RFC 4291 2.7.1)."""

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from miredo.kernel.userns import NoNamespaces, enter_lab
+from miredo.lab import kernelnat
+from miredo.lab.fronts import Front, KernelNat, parse_front
 from miredo.lab.links import Link
-from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, parse_behaviour
+from miredo.lab.nat import BEHAVIOURS, FAMILIAR
 from miredo.lab.plan import SIMULATED_DELAY, USUAL_NAT, Scenario
 from miredo.lab.report import Report
 
@@ -38,7 +40,12 @@ Any of these words may follow, in any order, each after a slash:
   lifetime=SECONDS  how long an idle session lives
   inbound-refresh   packets from outside keep a session alive too
 such as: --nat symmetric/sequential/load=5, --nat cone/hairpinning/pool=4/arbitrary
+Without any further word:
+  none              the client has a public address
+or a NAT of the kernel's (on real packets only; needs the program nft):
+{kernel}
 """.format(
+    kernel="\n".join(f"  {kind}" for kind in KernelNat),
     kinds="\n".join(f"  {behaviour}" for behaviour in BEHAVIOURS),
     names="\n".join(
         f"  {name:<26} {'Linux: who sends first is answered from another port' if behaviour.masquerade else behaviour}"
@@ -56,10 +63,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument(
-        "--nat", type=_behaviour, default=USUAL_NAT, metavar="NAT", help=f"see below; usually {USUAL_NAT}"
+        "--nat", type=_front, default=USUAL_NAT, metavar="NAT", help=f"see below; usually {USUAL_NAT}"
     )
     arguments.add_argument(
-        "--peer-nat", type=_behaviour, default=USUAL_NAT, metavar="NAT", help="the NAT in front of client-b"
+        "--peer-nat", type=_front, default=USUAL_NAT, metavar="NAT", help="the NAT in front of client-b"
     )
     arguments.add_argument("--host-first", action="store_true", help="the native host pings first, the client then")
     arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
@@ -85,6 +92,9 @@ def main(words: list[str] | None = None) -> int:
         arguments.error("--pcap records real packets, and --sim has none")
     if options.sim and options.keep:
         arguments.error("--keep leaves namespaces up, and --sim has none")
+    kernels = [front for front in (options.nat, options.peer_nat) if isinstance(front, KernelNat)]
+    if options.sim and kernels:
+        arguments.error(f"{kernels[0]} is the kernel's NAT, and --sim has no kernel")
 
     def show(report: Report) -> None:
         _print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid"))
@@ -104,9 +114,13 @@ def main(words: list[str] | None = None) -> int:
         except OSError as error:
             arguments.error(f"--pcap {options.pcap}: {error.strerror}")
         try:
+            if kernels:
+                kernelnat.require_program()
             enter_lab()
         except NoNamespaces as refusal:
             return _refused(refusal, scenario, options.json)
+        except OSError as error:
+            return _refused(NoNamespaces(str(error.strerror), kernelnat.CURE), scenario, options.json)
         report = _live(scenario, capture, options.verbose, show if options.keep else None)
     if not options.keep or not report.ok:
         show(report)
@@ -163,13 +177,14 @@ def _refused(refusal: NoNamespaces, scenario: Scenario, as_json: bool) -> int:
         print(json.dumps({**refused.as_json(), "cure": refusal.cure}))
     print(f"demo: {refusal.reason}", file=sys.stderr)
     print(f"  to allow it:  {refusal.cure}", file=sys.stderr)
-    print("  or in memory: ./x demo --sim", file=sys.stderr)
+    if not isinstance(scenario.nat, KernelNat) and not isinstance(scenario.peer_nat, KernelNat):
+        print("  or in memory: ./x demo --sim", file=sys.stderr)
     return 1
 
 
-def _behaviour(text: str) -> NatBehaviour:
+def _front(text: str) -> Front:
     try:
-        return parse_behaviour(text)
+        return parse_front(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

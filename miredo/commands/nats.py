@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""C{./x lab nats}: the first packet both ways through every kind of NAT, each in a C{./x demo} of its own."""
+"""C{./x lab nats}: the first packet both ways through every kind of NAT, each in a C{./x demo} of its own.
+
+With C{--kernel}: between clients behind the kernel's own NATs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
-from miredo.lab.survey import DELAYS, Results, Trial, as_json, as_text, trials
+from miredo.lab.survey import DELAYS, Results, Trial, as_json, as_text, kernel_trials, trials
 
 AT_ONCE = 4 * (os.cpu_count() or 1)
 """Labs that are up at the same time: most of their time they wait."""
@@ -32,7 +35,11 @@ def add_arguments(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "--delay", type=_delay, nargs="+", metavar="MS", help=f"of every link, each way; usually {usual}"
     )
-    arguments.add_argument("--sim", action="store_true", help="in memory")
+    where = arguments.add_mutually_exclusive_group()
+    where.add_argument("--sim", action="store_true", help="in memory")
+    where.add_argument(
+        "--kernel", action="store_true", help="between clients behind the kernel's own NATs, by nftables, instead"
+    )
     arguments.add_argument("--json", action="store_true", help="a list of objects on standard output")
 
 
@@ -46,7 +53,7 @@ def survey(options: argparse.Namespace) -> int:
 
 async def _survey(reactor: IReactorProcess, options: argparse.Namespace) -> None:
     """The exit status is raised, as L{react} wants it."""
-    wanted = trials(options.delay or DELAYS)
+    wanted = (kernel_trials if options.kernel else trials)(options.delay or DELAYS)
     places = DeferredSemaphore(AT_ONCE)
     runs = [places.run(_first_packet, reactor, trial, options.sim) for trial in wanted]
     try:

@@ -113,9 +113,10 @@ def shown_outcome(outcome: object) -> Iterator[str]:
 
 def _action(action: object) -> str:
     match action:
-        case SendDatagram(bytes(payload), bytes(to), via) if len(to) == 6:
+        case SendDatagram(bytes(payload), bytes(to), via, ttl) if len(to) == 6:
             origin = " from the secondary address" if via == SECONDARY else ""
-            return f"send {describe(payload)}, {len(payload)} bytes, to {show_endpoint(to)}{origin}"
+            reach = "" if ttl is None else f", TTL {_value(ttl)}"
+            return f"send {describe(payload)}, {len(payload)} bytes, to {show_endpoint(to)}{origin}{reach}"
         case DeliverPacket(bytes(packet)):
             return f"deliver {describe_ipv6(packet)}, {len(packet)} bytes"
         case ForwardPacket(bytes(packet), _):

@@ -7,6 +7,7 @@ An IPv4 address becomes its 4 bytes. A host is either that or, a C{str}, a name 
 from __future__ import annotations
 
 import re
+from datetime import date
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,7 @@ ANY_IPV4 = bytes(4)
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _QUAD_LIKE = re.compile(r"[0-9.]+")
 
 
@@ -98,6 +100,16 @@ def relay_type(*members: RelayType) -> Callable[[str], RelayType]:
         return fitting(text)
 
     return read
+
+
+def day(text: str) -> date:
+    """A date as ISO 8601 writes it."""
+    try:
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        raise BadValueError(f"{text} is no day of the calendar") from None
+    raise BadValueError(f"{text} is not a date", "write the year, the month and the day: 2027-01-31")
 
 
 port = whole_number(0, 65535, "a port")

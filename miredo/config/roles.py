@@ -7,6 +7,7 @@ An IPv4 address is its 4 bytes, a prefix its first 4 bytes, a name is a C{str}. 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from posixpath import normpath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +22,7 @@ from miredo.config.readers import (
     absolute_path,
     bind_address,
     choice,
+    day,
     host,
     interface_name,
     ipv4,
@@ -36,6 +38,7 @@ from miredo.config.readers import (
     whole_number,
 )
 from miredo.config.words import FastPath, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
+from miredo.teredo.constants import BUBBLE_TTL
 from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT
 from miredo.teredo.server import SymmetricBubbles
 
@@ -54,6 +57,10 @@ REFRESH_INTERVAL_BOUNDS = 5, 120
 def next_ipv4(address: IPv4) -> IPv4:
     """C{address} + 1, where a server's second address is unless it is given."""
     return ((int.from_bytes(address, "big") + 1) & 0xFFFF_FFFF).to_bytes(4, "big")
+
+
+_SUNSET = directive("Sunset", day, "Day on which the service is going to end; it is said at the start.")
+"""RFC 4380 5.5 has servers and relays announce it."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,15 @@ class TunnelConfig(RoleConfig):
     interface_mtu: int = field(
         default=1280, metadata=directive("InterfaceMTU", link_mtu, "MTU of the tunnel interface, in bytes.")
     )
+    copy_dscp: bool = field(
+        default=False,
+        metadata=directive(
+            "CopyDSCP",
+            switch,
+            "Whether the DSCP of a packet stands in its IPv4 header too, for networks that look at it.",
+            default="no",
+        ),
+    )
 
     def claims(self) -> Iterator[Claim]:
         """A tunnel and a port."""
@@ -259,6 +275,24 @@ class ClientConfig(TunnelConfig):
             "Seconds between signs of life to the server, at most.",
         ),
     )
+    determine_interval: bool = field(
+        default=False,
+        metadata=directive(
+            "DetermineInterval",
+            switch,
+            "Whether a longer interval is looked for, as long as the NAT allows, on a second UDP port.",
+            default="no",
+        ),
+    )
+    probe_filtering: bool = field(
+        default=False,
+        metadata=directive(
+            "ProbeFiltering",
+            switch,
+            "Whether the NAT's filtering is looked into, once for each mapping; for the log alone.",
+            default="no",
+        ),
+    )
     route_metric: int = field(
         default=1029,
         metadata=directive(
@@ -266,6 +300,32 @@ class ClientConfig(TunnelConfig):
         ),
     )
 
+    bubble_ttl: int = field(
+        default=BUBBLE_TTL,
+        metadata=directive(
+            "BubbleTTL",
+            whole_number(0, 255, "a TTL"),
+            "TTL of the first direct bubble to a client, enough for the own NAT and no more; 0 is the usual one.",
+        ),
+    )
+    accept_strangers: bool = field(
+        default=True,
+        metadata=directive(
+            "AcceptStrangers",
+            switch,
+            "Whether peers that this host has not sent to may begin; no answers and lets in nobody else.",
+            default="yes",
+        ),
+    )
+    local_discovery: bool = field(
+        default=True,
+        metadata=directive(
+            "LocalDiscovery",
+            switch,
+            "Whether clients on the same private network find each other, as RFC 4380 5.2.8 has it.",
+            default="yes",
+        ),
+    )
     secret_file: str | None = field(
         default=None,
         metadata=directive(
@@ -336,6 +396,16 @@ class RelayConfig(TunnelConfig):
             "Prefix", service_prefix, "Teredo prefix, 32 bits, that is routed to the tunnel.", default="2001:0::"
         ),
     )
+    drain_time: int = field(
+        default=0,
+        metadata=directive(
+            "DrainTime",
+            whole_number(0, 3600, "a number of seconds"),
+            "Seconds that the relay goes on forwarding after it was told to end.",
+        ),
+    )
+
+    sunset: date | None = field(default=None, metadata=_SUNSET)
 
     @property
     def direct_bubbles(self) -> bool:
@@ -404,6 +474,15 @@ class ServerConfig(RoleConfig):
             "Bubbles from elsewhere than their address says, to our clients: strict, port or any.",
         ),
     )
+    rate_limit: int = field(
+        default=200,
+        metadata=directive(
+            "RateLimit",
+            whole_number(0, 1_000_000, "a number of packets"),
+            "Answers a second to one IPv4 address, and packets a second forwarded from one; 0 is no limit.",
+        ),
+    )
+    sunset: date | None = field(default=None, metadata=_SUNSET)
 
     def __post_init__(self) -> None:
         if not self.bind_address2:

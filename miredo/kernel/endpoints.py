@@ -3,16 +3,20 @@
 
 import os
 import socket
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from miredo.kernel.interfaces import IEndpoints, IICMPv6, INetwork, IRawIPv6, ITunnel
+from miredo.address.endpoint import endpoint, parse_ipv4
+from miredo.kernel.groups import GroupSocket
+from miredo.kernel.icmperrors import ICMPErrorSocket
+from miredo.kernel.interfaces import IEndpoints, IGroup, IICMPErrors, IICMPv6, INetwork, IRawIPv6, ITunnel
 from miredo.kernel.namespaces import entered
 from miredo.kernel.netlink import KernelNetwork
 from miredo.kernel.sockets import ICMPv6Socket, RawIPv6Socket, bound_udp
-from miredo.kernel.tun import KernelTunnel, create_device
+from miredo.kernel.tun import KernelTunnel, check_device, create_device
 
 _DATAGRAM_LIMIT = 65535
 
@@ -41,6 +45,10 @@ class KernelEndpoints:
             os.close(device)
             raise
 
+    def check_tunnel(self, name: str) -> None:
+        with entered(self.namespace):
+            check_device(name)
+
     def raw_ipv6(self) -> IRawIPv6:
         with entered(self.namespace):
             return RawIPv6Socket()
@@ -48,6 +56,20 @@ class KernelEndpoints:
     def icmpv6(self) -> IICMPv6:
         with entered(self.namespace):
             return ICMPv6Socket()
+
+    def icmp_errors(self, receive: Callable[[bytes], None]) -> IICMPErrors:
+        with entered(self.namespace):
+            return ICMPErrorSocket(self._reactor, receive)
+
+    def join_group(
+        self,
+        port: IUDPTransport,
+        group: str,
+        number: int,
+        receive: Callable[[bytes, tuple[str, int]], None],
+    ) -> IGroup:
+        with entered(self.namespace):
+            return GroupSocket(self._reactor, port, endpoint(parse_ipv4(group), number), receive)
 
     def network(self) -> INetwork:
         return KernelNetwork(self.namespace, self._reactor)

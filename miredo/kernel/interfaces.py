@@ -8,7 +8,7 @@ What is refused raises C{OSError} with an C{errno} and a text that names the thi
 a packet that the kernel refuses is answered with C{False}, for the caller to count.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
@@ -92,6 +92,43 @@ class IICMPv6(Interface):
         """Give back the socket. Twice is once."""
 
 
+class ITimesToLive(Interface):
+    """A UDP port that gives a single datagram another TTL; the stock one does not provide it, nor need it."""
+
+    def write_with_ttl(packet: bytes, addr: tuple[str, int], ttl: int) -> None:
+        """As C{write}, with another TTL (1 to 255) in this datagram's IPv4 header and in no other's."""
+
+
+class IICMPErrors(Interface):
+    """Hears the ICMP errors that come to this node over IPv4."""
+
+    def close() -> None:
+        """Hear no more. Twice is once."""
+
+
+class IGroup(Interface):
+    """An IPv4 multicast group, on chosen links of a namespace; on none at first."""
+
+    def attend(links: Mapping[int, IPv4]) -> list[int]:
+        """
+        Be a member on these links, and on no other.
+
+        @param links: by the index of each, an address of ours that it has.
+        @return: the indices of those where the kernel lets us.
+        """
+
+    def send(datagram: bytes) -> bool:
+        """
+        Send to the group on every link where we are a member: with TTL 1, from our address there and the port that
+        L{IEndpoints.join_group} was given; not to this host itself.
+
+        @return: C{False} if it could not leave on one of them.
+        """
+
+    def close() -> None:
+        """Leave the group. Twice is once."""
+
+
 class IWatch(Interface):
     """Somebody who wants to hear of changes."""
 
@@ -110,11 +147,17 @@ class INetwork(Interface):
     def index_of(name: str) -> int | None:
         """The index of the link C{name}, if there is one."""
 
+    def is_shared(index: int) -> bool:
+        """Whether a link has room for more than two, as Ethernet has: that it can broadcast."""
+
     def links() -> list[str]:
         """The names of all links."""
 
     def is_running(index: int) -> bool:
         """Whether a link carries packets: that it is up and has a carrier, as the kernel has noticed by now."""
+
+    def is_up(index: int) -> bool:
+        """Whether a link is set up, whatever its carrier."""
 
     def set_up(index: int, mtu: int | None = None) -> None:
         """Set a link up, with another MTU if one is given."""
@@ -133,6 +176,9 @@ class INetwork(Interface):
 
     def is_local(address: IPv4 | IPv6) -> bool:
         """Whether packets for C{address} are taken here; a new IPv6 address takes the kernel a moment."""
+
+    def link_to(address: IPv4 | IPv6) -> int | None:
+        """The index of the link that a packet for C{address} leaves by; C{None}: there is no way to it."""
 
     def ipv4_addresses() -> list[tuple[IPv4, int]]:
         """The IPv4 addresses of all links, the loopback's too, each with its prefix length."""
@@ -179,6 +225,9 @@ class INetwork(Interface):
     def set_sysctl(path: str, value: str | int) -> None:
         """Set a variable of this namespace; C{path} as below /proc/sys, such as C{net/ipv6/conf/all/forwarding}."""
 
+    def get_sysctl(path: str) -> str:
+        """What L{set_sysctl} sets, without white space around it; ENOENT if there is no such variable."""
+
     def set_transmit_checksum_offload(name: str, on: bool) -> None:
         """Off: packets leave the link with their checksums filled in, so a capture shows them right."""
 
@@ -200,6 +249,7 @@ class IEndpoints(Interface):
 
         The port is the stock Twisted one: its C{write} raises C{OSError} for what the kernel refuses and
         C{MessageLengthError} for what no datagram can hold; C{stopListening} ends it.
+        L{miredo.kernel.sockets.write_with_ttl} sends through it with another TTL.
 
         @param address: a dotted quad; C{0.0.0.0} is every address of the namespace.
         @param port: 0 lets the kernel choose; C{getHost()} of the result tells what it chose.
@@ -208,11 +258,33 @@ class IEndpoints(Interface):
     def open_tunnel(name: str, mtu: int) -> ITunnel:
         """Make a TUN device, up and without any address. A C{name} that exists already is refused."""
 
+    def check_tunnel(name: str) -> None:
+        """Refuse what L{open_tunnel} would refuse, as far as that can be known without making the device."""
+
     def raw_ipv6() -> IRawIPv6:
         """Open a sender of whole IPv6 packets."""
 
     def icmpv6() -> IICMPv6:
         """Open a sender of ICMPv6 messages."""
+
+    def icmp_errors(receive: Callable[[bytes], None]) -> IICMPErrors:
+        """
+        Give each ICMP Destination Unreachable (RFC 792) that comes over IPv4 to C{receive}: the whole packet, its IPv4
+        header first. Anybody can send one.
+        """
+
+    def join_group(
+        port: IUDPTransport, group: str, number: int, receive: Callable[[bytes, tuple[str, int]], None]
+    ) -> IGroup:
+        """
+        Hear a multicast group at the UDP port C{number}: what comes there by the group, and in no other way, is given
+        to C{receive} with the address and port that it came from.
+
+        Several may, and whoever has that port of a unicast address is not in the way; who has it of all addresses is.
+
+        @param port: what L{listen_udp} gave, for sending.
+        @param group: a dotted quad.
+        """
 
     def network() -> INetwork:
         """Open the links, addresses and routes of the namespace."""

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from errno import EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ERANGE
+from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ERANGE
 from fcntl import ioctl
 
 from pyroute2.netlink import nlmsg
@@ -61,10 +61,14 @@ _IFA_F_NODAD = 2
 _IN6_ADDR_GEN_MODE_NONE = 1
 _MAIN_TABLE = 254
 _UNICAST = 1  # RTN_UNICAST
+_BROADCAST = 2  # IFF_BROADCAST
 _RUNNING = 0x40  # IFF_RUNNING
 _WITHOUT_CARRIER = 0x01 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _UNICAST = 1
 _LOCAL = 2
+_REFUSING = (6, 7, 8)  # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT
+_NO_WAY = (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL)
+"""What a look-up is answered that finds no route, or one that refuses: the last two are prohibit and blackhole."""
 _SCOPE_UNIVERSE = 0
 _SCOPE_LINK = 253
 _SCOPE_NOWHERE = 255
@@ -140,10 +144,19 @@ class KernelNetwork:
             raise
 
     def is_running(self, index: int) -> bool:
+        return bool(self._flags(index) & _RUNNING)
+
+    def is_up(self, index: int) -> bool:
+        return bool(self._flags(index) & _IFF_UP)
+
+    def is_shared(self, index: int) -> bool:
+        return bool(self._flags(index) & _BROADCAST)
+
+    def _flags(self, index: int) -> int:
         message = ifinfmsg()
         message["index"] = index
         (link,) = self._route.ask(message, RTM_GETLINK, 0, f"interface {index}")
-        return bool(link["flags"] & _RUNNING)
+        return int(link["flags"])
 
     def links(self) -> list[str]:
         found = self._route.ask(ifinfmsg(), RTM_GETLINK, _NLM_F_DUMP, "interfaces")
@@ -180,6 +193,15 @@ class KernelNetwork:
         ]
 
     def is_local(self, address: Address) -> bool:
+        route = self._route_to(address)
+        return route is not None and route["type"] == _LOCAL
+
+    def link_to(self, address: Address) -> int | None:
+        route = self._route_to(address)
+        return None if route is None else _number(route, "RTA_OIF") or None
+
+    def _route_to(self, address: Address) -> nlmsg | None:
+        """The kernel's choice for a packet to C{address}, by all its rules and tables."""
         message = rtmsg()
         message["family"] = _family(address)
         message["dst_len"] = 8 * len(address)
@@ -187,10 +209,10 @@ class KernelNetwork:
         try:
             (route, *_) = self._route.ask(message, RTM_GETROUTE, 0, f"route to {show_address(address)}")
         except OSError as error:
-            if error.errno in (ENETUNREACH, EHOSTUNREACH):
-                return False
+            if error.errno in _NO_WAY:
+                return None
             raise
-        return route["type"] == _LOCAL
+        return None if route["type"] in _REFUSING else route
 
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return self._all_addresses(socket.AF_INET)
@@ -280,6 +302,12 @@ class KernelNetwork:
         # /proc/sys/net shows the network namespace of whoever opens it.
         with naming(f"sysctl {path}"), entered(self._namespace), open(f"/proc/sys/{path}", "w") as variable:
             variable.write(str(value))
+
+    def get_sysctl(self, path: str) -> str:
+        if ".." in path.split("/"):
+            raise refused(EINVAL, f"sysctl {path}")
+        with naming(f"sysctl {path}"), entered(self._namespace), open(f"/proc/sys/{path}") as variable:
+            return variable.read().strip()
 
     def set_transmit_checksum_offload(self, name: str, on: bool) -> None:
         command = array.array("I", [_ETHTOOL_STXCSUM, on])

@@ -2,13 +2,17 @@
 """The sockets of a role: UDP to the IPv4 Internet, raw IPv6 and ICMPv6 to the IPv6 Internet."""
 
 import socket
-from errno import EINVAL
+import struct
+from errno import EINVAL, EMSGSIZE
 
+from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.udp import Port
 from zope.interface import implementer
 
 from miredo.address.endpoint import IPv6, parse_ipv4, show_ipv6
 from miredo.kernel.errors import naming, refused
-from miredo.kernel.interfaces import IICMPv6, IRawIPv6
+from miredo.kernel.interfaces import IICMPv6, IRawIPv6, ITimesToLive
 
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
@@ -40,6 +44,45 @@ def bound_udp(address: str, port: int) -> socket.socket:
             udp.close()
             raise
     return udp
+
+
+def write_with_ttl(transport: IUDPTransport, datagram: bytes, address: tuple[str, int], ttl: int) -> None:
+    """
+    Send one datagram with a TTL of its own; a transport that is no socket and knows no TTL sends it as any other.
+
+    @raise OSError: the kernel refuses it.
+    @raise MessageLengthError: no datagram can hold it.
+    """
+    if ITimesToLive.providedBy(transport):
+        ITimesToLive(transport).write_with_ttl(datagram, address, ttl)
+    elif isinstance(transport, Port) and transport.socket is not None:
+        _send_with(socket.IP_TTL, ttl, transport.socket, datagram, address)
+    else:
+        transport.write(datagram, address)
+
+
+def write_with_dscp(transport: IUDPTransport, datagram: bytes, address: tuple[str, int], dscp: int) -> None:
+    """
+    Send one datagram with a DSCP (RFC 2474 3) of its own and an ECN field of 0; a transport that is no socket sends it
+    as any other.
+
+    @raise OSError: the kernel refuses it.
+    @raise MessageLengthError: no datagram can hold it.
+    """
+    if isinstance(transport, Port) and transport.socket is not None:
+        _send_with(socket.IP_TOS, dscp << 2, transport.socket, datagram, address)
+    else:
+        transport.write(datagram, address)
+
+
+def _send_with(option: int, value: int, udp: socket.socket, datagram: bytes, address: tuple[str, int]) -> None:
+    """ip(7): ancillary data of one message; the socket's own option stays, which other datagrams take meanwhile."""
+    try:
+        udp.sendmsg([datagram], [(socket.IPPROTO_IP, option, struct.pack("=i", value))], 0, address)
+    except OSError as error:
+        if error.errno == EMSGSIZE:
+            raise MessageLengthError("message too long") from error
+        raise
 
 
 def _raw_socket(protocol: int) -> socket.socket:

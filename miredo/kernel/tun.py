@@ -2,9 +2,10 @@
 """TUN devices: IP packets without a link-layer header, one a read and one a write (networking/tuntap of the kernel)."""
 
 import os
+import socket
 import struct
 from collections.abc import Callable
-from errno import EBUSY, EEXIST
+from errno import EBUSY, EEXIST, EPERM
 from fcntl import ioctl
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -22,7 +23,12 @@ DEVICE = "/dev/net/tun"
 BATCH = 64
 """Packets read in one wake-up of the reactor (ours), so that tunnel, sockets and alarms take turns."""
 
+QUEUE_LENGTH = 2048
+"""Packets that wait in a device for us. Ours: Linux's 500 are overrun by 30,000 packets a second in 17 ms, which is no
+more than another program's turn on the processor."""
+
 _PACKET_LIMIT = 65535
+_SIOCSIFTXQLEN = 0x8943
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_TUN_EXCL = 0x8000
@@ -30,6 +36,9 @@ _IFF_TUN_EXCL = 0x8000
 # _IOW('T', 202, int); the direction bits differ on these architectures (their asm/ioctl.h).
 _WRITE = 4 << 29 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 1 << 30
 _TUNSETIFF = _WRITE | struct.calcsize("i") << 16 | ord("T") << 8 | 202
+
+_TUNGETFEATURES = (3 << 30 ^ _WRITE) | struct.calcsize("I") << 16 | ord("T") << 8 | 207
+_CAP_NET_ADMIN = 12
 
 _logging_failures = Logger().failureHandler("a tunnel's receiver failed")
 
@@ -47,7 +56,34 @@ def create_device(name: str) -> int:
     except OSError as error:
         os.close(fd)
         raise _told(error, name) from error
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as carrier:
+        ioctl(carrier, _SIOCSIFTXQLEN, struct.pack("16si20x", name.encode(), QUEUE_LENGTH))
     return fd
+
+
+def check_device(name: str) -> None:
+    """
+    Refuse what L{create_device} would refuse in the network namespace of this thread, and make nothing.
+
+    @raise OSError: as L{create_device}; EPERM, this thread lacks CAP_NET_ADMIN.
+    """
+    check_name(name)
+    fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        ioctl(fd, _TUNGETFEATURES, bytes(struct.calcsize("I")))
+    except OSError as error:
+        raise _told(error, name) from error
+    finally:
+        os.close(fd)
+    if name in (known for _, known in socket.if_nameindex()):
+        raise refused(EEXIST, f"interface {name}", "exists already")
+    if not _capabilities() >> _CAP_NET_ADMIN & 1:
+        raise refused(EPERM, f"interface {name}")
+
+
+def _capabilities() -> int:
+    with open("/proc/thread-self/status") as status:
+        return next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
 
 
 def _told(error: OSError, name: str) -> OSError:

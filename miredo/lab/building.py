@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""A topology made real: network namespaces, cables, addresses, routes, and NATs on TUN devices."""
+"""A topology made real: network namespaces, cables, addresses, routes, and NATs on TUN devices or of the kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
 
-from miredo.address.endpoint import Dice, parse_ipv4
-from miredo.kernel.interfaces import IClock, IEndpoints, INetwork
+from miredo.address.endpoint import Dice, IPv4, parse_ipv4
+from miredo.kernel.interfaces import IClock, IEndpoints, INetwork, ITunnel
 from miredo.kernel.namespaces import create_namespace
 from miredo.lab.cables import Cable, DistantTunnel
+from miredo.lab.fronts import Front, KernelNat
+from miredo.lab.kernelnat import become_nat
 from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.natbox import NatBox
 from miredo.lab.topology import INSIDE_NAME, End, NatPlace, Route, Topology, Wire, interface_of, prefix_of
 
 MTU = 1500
+PREFERRED = 1
+"""The metric of a route that is preferred to those of a topology, which have the kernel's."""
 SETTINGS = {
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
@@ -51,20 +55,25 @@ class Laboratory:
         self._clock = clock
         self._dice = dice
         self._networks: dict[str, INetwork] = {}
+        self._holes: dict[tuple[str, IPv4], ITunnel] = {}
 
-    def build(self, behaviours: Mapping[str, NatBehaviour]) -> None:
-        """Make everything.
+    def build(self, fronts: Mapping[str, Front]) -> None:
+        """Make everything; the topology then has the nodes and wires that the fronts need.
 
-        @param behaviours: what the NAT in front of each client does.
+        @param fronts: what is in front of each client.
         @raise OSError: the kernel refused something; the text says what.
         """
-        topology = self.topology
+        topology = self.topology = self.topology.fronted(fronts)
         for node in topology.nodes:
             self._make_node(node)
         for wire in topology.wires:
             self._lay(wire)
         for nat in topology.nats:
-            self.nats[nat.client] = self._place(nat, behaviours[nat.client])
+            front = fronts[nat.client]
+            if isinstance(front, NatBehaviour):
+                self.nats[nat.client] = self._place(nat, front)
+            elif isinstance(front, KernelNat):
+                become_nat(nat.router, front, nat.inside.partition("/")[0])
         for route in topology.routes:
             self._add_route(route)
 
@@ -84,11 +93,26 @@ class Laboratory:
     def close(self) -> None:
         for box in self.nats.values():
             box.close()
+        for hole in self._holes.values():
+            hole.close()
         for cable in self._cables:
             cable.close()
         for network in self._networks.values():
             network.close()
         self._networks.clear()
+
+    def move_route(self, route: Route) -> None:
+        """Send a prefix another way from now on: the route is preferred to that of the topology."""
+        self._add_route(route, PREFERRED)
+
+    def black_hole(self, node: str, address: IPv4) -> None:
+        """A node loses all that it would forward to an address, without a word."""
+        self._holes[node, address] = hole = self._endpoints(node).open_tunnel(f"hole-{address.hex()}", MTU)
+        self._networks[node].add_route(address, 32, hole.index)
+
+    def fill_hole(self, node: str, address: IPv4) -> None:
+        """Undo L{black_hole}."""
+        self._holes.pop((node, address)).close()
 
     def _make_node(self, node: str) -> None:
         create_namespace(node)
@@ -133,11 +157,11 @@ class Laboratory:
             outside = DistantTunnel(outside, self._link, self._clock, self._luck)
         return NatBox(nat, inside, outside, self._clock)
 
-    def _add_route(self, route: Route) -> None:
+    def _add_route(self, route: Route, metric: int | None = None) -> None:
         network = self._networks[route.node]
         destination, length = prefix_of(route.destination)
         gateway = prefix_of(route.gateway)[0]
-        network.add_route(destination, length, _index(network, route.interface), gateway=gateway)
+        network.add_route(destination, length, _index(network, route.interface), metric, gateway)
 
 
 def _index(network: INetwork, name: str) -> int:

@@ -82,6 +82,10 @@ class Conntrack:
         _refresh(self._both_ways, pair, now)
         return owner
 
+    def behind(self, external: Endpoint, destination: Endpoint) -> Endpoint | Refusal:
+        """The inside endpoint whose packets to a destination leave with C{external}."""
+        return self._owners.get((port_of(external), destination)) or Refusal.NO_MAPPING
+
     def expire(self, now: float) -> None:
         """Each kind of entry lives equally long, so the oldest refresh is the first to go."""
         for entries, lifetime in ((self._one_way, ONE_WAY), (self._both_ways, self._lifetime)):

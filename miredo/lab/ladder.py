@@ -129,7 +129,7 @@ def as_mermaid(steps: Sequence[Step], columns: Sequence[str]) -> str:
         if step.sender == step.receiver:
             lines.append(f"    Note over {alias[step.sender]}: {label}")
         else:
-            arrow = "--x" if step.note in ("lost", "filtered", "refused") else "->>"
+            arrow = "--x" if step.note in ("lost", "filtered", "refused", "TTL expired") else "->>"
             lines.append(f"    {alias[step.sender]}{arrow}{alias[step.receiver]}: {label}")
     return "\n".join(lines)
 

@@ -33,7 +33,6 @@ from miredo.lab.plan import (
     CLIENT,
     HOST,
     PEER,
-    PEER_PATIENCE,
     PING_INTERVAL,
     PING_PATIENCE,
     PINGS,
@@ -125,6 +124,8 @@ class Demonstration:
         self._descriptors = IReactorFDSet(reactor)
         self._clock: IClock = BoottimeClock(self._descriptors)
         self._configuration = configuration
+        self._fronts = {CLIENT: scenario.nat, PEER: scenario.peer_nat}
+        self._topology = TEREDO_INTERNET.fronted(self._fronts)
         self._capture_file = capture_file
         self._completed = False
         self._keep: Callable[[Report], None] | None = None
@@ -160,14 +161,14 @@ class Demonstration:
         capture = None
         roles: Roles | None = None
         try:
-            laboratory.build({CLIENT: self.report.scenario.nat, PEER: self.report.scenario.peer_nat})
+            laboratory.build(self._fronts)
             if not await self._until(lambda: laboratory.is_ready, KERNEL_PATIENCE):
                 self.report.failure = "the kernel did not set the lab's links up"
                 return
-            observation = Observation(self._configuration, TEREDO_INTERNET)
+            observation = Observation(self._configuration, self._topology)
             if self._capture_file is not None:
                 history = observation.history = History()
-                capture = Capture(self._capture_file, TEREDO_INTERNET, self._descriptors, self._clock, history)
+                capture = Capture(self._capture_file, self._topology, self._descriptors, self._clock, history)
             laboratory.start()
             observation.started = self._clock.now()
             self.report.steps = observation.steps
@@ -219,7 +220,7 @@ class Demonstration:
             if await self._until(lambda: PEER in observation.qualified, QUALIFICATION_PATIENCE):
                 peer = observation.qualified[PEER][1]
                 await self._until(lambda: is_configured(PEER, peer.address), KERNEL_PATIENCE)
-                report.peer_ping = await self._answer(client.ping(peer.address), PEER_PATIENCE)
+                report.peer_ping = await self._answer(client.ping(peer.address), report.scenario.peer_patience)
         await self._until(lambda: CLIENT in observation.observed, QUALIFICATION_PATIENCE)
         self._describe(observation)
 
@@ -232,7 +233,7 @@ class Demonstration:
 
     def _describe(self, observation: Observation) -> None:
         """Who is there, with which addresses, as far as is known now."""
-        nodes = {node: TEREDO_INTERNET.addresses_of(node) for node in SHOWN}
+        nodes = {node: self._topology.addresses_of(node) for node in SHOWN}
         for node, (_, qualified) in observation.qualified.items():
             nodes[node].append(show_ipv6(qualified.address))
         self.report.nodes = nodes

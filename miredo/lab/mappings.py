@@ -93,6 +93,12 @@ class Mappings:
             self._refresh(session, now)
         return mapped.inside
 
+    def behind(self, external: Endpoint, destination: Endpoint) -> Endpoint | Refusal:
+        """The inside endpoint whose packets to a destination leave with C{external}."""
+        mapped = self._mapped.get(external)
+        sent = mapped is not None and (external, destination[: self._filtering_bytes]) in self._sessions
+        return mapped.inside if mapped is not None and sent else Refusal.NO_MAPPING
+
     def expire(self, now: float) -> None:
         """All sessions live equally long, so the oldest refresh is the first to go."""
         sessions = self._sessions

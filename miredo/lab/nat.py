@@ -61,6 +61,8 @@ class Translation(Protocol):
 
     def enter(self, source: Endpoint, external: Endpoint, now: float) -> Endpoint | Refusal: ...
 
+    def behind(self, external: Endpoint, destination: Endpoint) -> Endpoint | Refusal: ...
+
     def expire(self, now: float) -> None: ...
 
 
@@ -130,6 +132,14 @@ class Nat:
         if not self.owns(external):
             return self._counted(Refusal.NOT_OURS)
         return self._counted(self._translation.enter(source, external, now))
+
+    def sender(self, external: Endpoint, destination: Endpoint, now: float) -> Endpoint | None:
+        """Who inside has sent to C{destination} from C{external}, for an ICMP error about that; nothing is refreshed.
+
+        (RFC 5508 3.2 REQ-4 and REQ-5)
+        """
+        self._translation.expire(now)
+        return self._counted(self._translation.behind(external, destination))
 
     def reboot(self, external: IPv4 | None = None) -> None:
         """Forget all mappings; C{external} is the new (first) external address, if it has changed."""

@@ -3,7 +3,8 @@
 
 What is sent from the inside to an external address comes back out of the inside's device (hairpinning).
 It does what a router does besides: it takes one from the TTL, and it lets nothing through whose checksums are wrong.
-Other protocols and fragments it drops, as a NAT may that never sees one; it counts them.
+An ICMP error from outside about what somebody inside has sent goes to that one; other protocols and fragments it
+drops, as a NAT may that never sees one, and counts them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections import Counter
 from miredo.address.endpoint import Endpoint, endpoint, ipv4_of, port_of
 from miredo.kernel.interfaces import IClock, ITunnel
 from miredo.lab.nat import Nat
-from miredo.wire.ipv4 import IPv4Packet, emit_ipv4_packet, parse_ipv4_packet
+from miredo.wire.icmpv4 import emit_unreachable, parse_unreachable, requoted
+from miredo.wire.ipv4 import ICMP, IPv4Packet, emit_ipv4_packet, parse_ipv4_packet
 from miredo.wire.ipv6 import UDP
 from miredo.wire.reader import MalformedPacket
 from miredo.wire.udp import UDPDatagram, emit_udp, parse_udp
@@ -42,7 +44,7 @@ class NatBox:
 
     def _from_inside(self, raw: bytes) -> None:
         opened = self._opened(raw)
-        if opened is None:
+        if opened is None or not self._routed(opened[0]):
             return
         packet, datagram = opened
         source, destination = _ends(packet, datagram)
@@ -55,6 +57,8 @@ class NatBox:
             self._write(self._outside, _rewritten(packet, datagram, external, destination))
 
     def _from_outside(self, raw: bytes) -> None:
+        if raw[0] >> 4 == 4 and self._let_error_in(raw):
+            return
         opened = self._opened(raw)
         if opened is not None:
             self._let_in(*opened, *_ends(*opened))
@@ -62,8 +66,23 @@ class NatBox:
     def _let_in(self, packet: IPv4Packet, datagram: UDPDatagram, source: Endpoint, external: Endpoint) -> None:
         """The packet has come to our external address, from outside or from our own inside."""
         inside = self.nat.inbound(source, external, self._clock.now())
-        if inside is not None:
+        if inside is not None and self._routed(packet):
             self._write(self._inside, _rewritten(packet, datagram, source, inside))
+
+    def _let_error_in(self, raw: bytes) -> bool:
+        """An ICMP error about what somebody inside has sent comes to whoever sent it (RFC 5508 3.2)."""
+        try:
+            packet = parse_ipv4_packet(raw)
+            error = parse_unreachable(packet.payload) if packet.protocol == ICMP else None
+        except MalformedPacket:
+            return False
+        inside = error and self.nat.sender(error.source, error.destination, self._clock.now())
+        if not (error and inside and self._routed(packet)):
+            return error is not None
+        message = emit_unreachable(error.code, error.second_word, requoted(error.quote, inside))
+        moved = packet._replace(ttl=packet.ttl - 1, destination=ipv4_of(inside), payload=message)
+        self._write(self._inside, emit_ipv4_packet(moved))
+        return True
 
     def _write(self, device: ITunnel, packet: bytes) -> None:
         if not device.write(packet):
@@ -79,7 +98,14 @@ class NatBox:
             datagram = parse_udp(packet.payload, packet.source, packet.destination)
         except MalformedPacket:
             return self._dropped("malformed")
-        return (packet, datagram) if packet.ttl > 1 else self._dropped("TTL")
+        return packet, datagram
+
+    def _routed(self, packet: IPv4Packet) -> bool:
+        """As Linux: on the way out before there is a mapping, on the way in after it was looked for."""
+        if packet.ttl > 1:
+            return True
+        self._dropped("TTL")
+        return False
 
     def _dropped(self, reason: str) -> tuple[IPv4Packet, UDPDatagram] | None:
         self.dropped[reason] += 1

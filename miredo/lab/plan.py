@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from miredo.lab.fronts import Front
 from miredo.lab.links import Link
 from miredo.lab.nat import Filtering, Mapping, NatBehaviour
 
@@ -13,7 +14,9 @@ QUALIFICATION_PATIENCE = 15.0
 PING_PATIENCE = 10.0
 """Seconds: more than a packet waits for its peer."""
 PEER_PATIENCE = 3.0
-"""Seconds for the ping between clients, which some NATs do not allow."""
+"""Seconds for the ping between clients, which some NATs do not allow; what the links take is added."""
+LINKS_BETWEEN_CLIENTS = 18
+"""That a first ping crosses with its bubbles, if both clients are behind kernel NATs."""
 PINGS = 5
 PING_INTERVAL = 0.02
 """Seconds between the pings after the first."""
@@ -38,7 +41,12 @@ class Scenario:
     @ivar host_first: the native host pings the client, cold, before the client has sent anything but solicitations.
     """
 
-    nat: NatBehaviour = USUAL_NAT
-    peer_nat: NatBehaviour = USUAL_NAT
+    nat: Front = USUAL_NAT
+    peer_nat: Front = USUAL_NAT
     link: Link = field(default_factory=Link)
     host_first: bool = False
+
+    @property
+    def peer_patience(self) -> float:
+        """Seconds for the ping between clients."""
+        return PEER_PATIENCE + LINKS_BETWEEN_CLIENTS * self.link.delay

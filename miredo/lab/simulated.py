@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from miredo.address.endpoint import IPv6, show_ipv6
+from miredo.lab.fronts import Front, KernelNat
+from miredo.lab.nat import NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.plan import (
     CLIENT,
     HOST,
     PEER,
-    PEER_PATIENCE,
     PING_INTERVAL,
     PING_PATIENCE,
     PINGS,
@@ -23,13 +24,16 @@ from miredo.lab.world import CLIENT_PORT, ClientNode, NativeHost, World
 
 
 def run(scenario: Scenario, seed: int = 0) -> Report:
-    """The whole plan."""
+    """The whole plan.
+
+    @raise ValueError: a kernel's NAT is wanted, and there is no kernel in memory.
+    """
     world = World(seed, scenario.link)
     server = world.server(*TEREDO_INTERNET.addresses_of("server")[:2])
     world.relay(TEREDO_INTERNET.addresses_of("relay")[0])
     host = world.host(show_ipv6(HOST_ADDRESS), HOST)
-    client = world.client(TEREDO_INTERNET.external_of(CLIENT), server, scenario.nat, CLIENT)
-    peer = world.client(TEREDO_INTERNET.external_of(PEER), server, scenario.peer_nat, PEER)
+    client = world.client(TEREDO_INTERNET.external_of(CLIENT), server, _model(scenario.nat), CLIENT)
+    peer = world.client(TEREDO_INTERNET.external_of(PEER), server, _model(scenario.peer_nat), PEER)
     report = Report(simulated=True, scenario=scenario, steps=world.steps)
     client.start()
     peer.start()
@@ -46,10 +50,16 @@ def run(scenario: Scenario, seed: int = 0) -> Report:
     if not scenario.host_first:
         _ping_back(report, world, host, client)
     if peer.qualified is not None:
-        report.peer_ping = _ping(world, client, peer.qualified.address, PEER_PATIENCE)
+        report.peer_ping = _ping(world, client, peer.qualified.address, scenario.peer_patience)
     world.run_until(lambda: client.observed is not None, QUALIFICATION_PATIENCE)
     _describe(report, client, peer)
     return report
+
+
+def _model(front: Front) -> NatBehaviour | None:
+    if isinstance(front, KernelNat):
+        raise ValueError(f"{front} is the kernel's, and in memory there is none")
+    return front if isinstance(front, NatBehaviour) else None
 
 
 def _ping(world: World, client: ClientNode, destination: IPv6, seconds: float) -> float | None:
@@ -68,7 +78,8 @@ def _wait(world: World, ping: Ping, seconds: float) -> float | None:
 
 
 def _describe(report: Report, client: ClientNode, peer: ClientNode) -> None:
-    report.nodes = {node: TEREDO_INTERNET.addresses_of(node) for node in SHOWN}
+    topology = TEREDO_INTERNET.fronted({CLIENT: report.scenario.nat, PEER: report.scenario.peer_nat})
+    report.nodes = {node: topology.addresses_of(node) for node in SHOWN}
     for node in (client, peer):
         if node.qualified:
             report.nodes[node.name].append(show_ipv6(node.qualified.address))

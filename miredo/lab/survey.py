@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which first packet gets through which NAT, at which delay: the cold pings of many labs, as two tables."""
+"""Which first packet gets through which NAT, at which delay: the cold pings of many labs, as tables."""
 
 from __future__ import annotations
 
@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
+from miredo.lab.fronts import NO_NAT, Front, KernelNat
 from miredo.lab.links import Link
-from miredo.lab.nat import FAMILIAR, KINDS
+from miredo.lab.nat import FAMILIAR, KINDS, LINUX_MASQUERADE, NatBehaviour
 from miredo.lab.plan import Scenario
 
 DELAYS = (0.0, 0.04, 0.15)
 """Seconds each way on every link: none, a country's, a bad satellite's."""
-PAIRED = ("cone", "address-restricted", "port-restricted")
-"""The NATs whose clients RFC 4380 promises to each other."""
+PAIRED: tuple[Front, ...] = (
+    NO_NAT,
+    FAMILIAR["cone"],
+    FAMILIAR["address-restricted"],
+    FAMILIAR["port-restricted"],
+    LINUX_MASQUERADE,
+)
+"""What is in front of clients that reach each other: RFC 4380 promises all but the last, C{BubbleTTL} that one."""
+KERNEL_PAIRED: tuple[Front, ...] = (
+    NO_NAT,
+    KernelNat.CONE,
+    KernelNat.ADDRESS_RESTRICTED,
+    KernelNat.MASQUERADE_FILTERED,
+    KernelNat.MASQUERADE,
+)
+"""The same of the kernel's."""
 
 
 class Way(StrEnum):
@@ -52,30 +67,42 @@ def trials(delays: Sequence[float]) -> list[Trial]:
         Trial(Scenario(nat=kind, link=link, host_first=way is Way.FROM_HOST), way)
         for link, kind, way in product(links, KINDS, (Way.TO_HOST, Way.FROM_HOST))
     ]
-    pairs = [
-        Trial(Scenario(FAMILIAR[left], FAMILIAR[right], link), Way.BETWEEN_CLIENTS)
-        for link, left, right in product(links, PAIRED, PAIRED)
+    return native + _pairs(PAIRED, delays)
+
+
+def kernel_trials(delays: Sequence[float]) -> list[Trial]:
+    """Every pair of L{KERNEL_PAIRED}."""
+    return _pairs(KERNEL_PAIRED, delays)
+
+
+def _pairs(fronts: Sequence[Front], delays: Sequence[float]) -> list[Trial]:
+    return [
+        Trial(Scenario(left, right, Link(delay=delay)), Way.BETWEEN_CLIENTS)
+        for delay, left, right in product(delays, fronts, fronts)
     ]
-    return native + pairs
 
 
 def as_text(results: Results) -> str:
-    """The two tables; milliseconds."""
+    """The tables of both kinds of ping, if there were any; milliseconds."""
     links = list(dict.fromkeys(trial.scenario.link for trial in results))
     native = [trial for trial in results if trial.way is not Way.BETWEEN_CLIENTS]
     pairs = [trial for trial in results if trial.way is Way.BETWEEN_CLIENTS]
     delays = [f"{link.delay * 1e3:g} ms" for link in links]
-    lines = [_row("every link, each way", delays, wide=True)]
-    lines.append(_row("NAT in front of the client", ["to host", "from host"] * len(links)))
+    lines = []
+    if native:
+        lines.append(_row("every link, each way", delays, wide=True))
+        lines.append(_row("NAT in front of the client", ["to host", "from host"] * len(links)))
     lines += [
         _row(str(kind), [_ms(results[trial]) for trial in native if trial.scenario.nat == kind])
         for kind in dict.fromkeys(trial.scenario.nat for trial in native)
     ]
-    lines += ["", _row("client-a -> client-b, direct", delays)]
-    names = {behaviour: name for name, behaviour in FAMILIAR.items() if name in PAIRED}
+    if native and pairs:
+        lines.append("")
+    if pairs:
+        lines.append(_row("client-a -> client-b, direct", delays))
     for ends in dict.fromkeys((trial.scenario.nat, trial.scenario.peer_nat) for trial in pairs):
         mine = [trial for trial in pairs if (trial.scenario.nat, trial.scenario.peer_nat) == ends]
-        lines.append(_row(" -> ".join(names[end] for end in ends), [_ms(results[trial]) for trial in mine]))
+        lines.append(_row(" -> ".join(map(_name, ends)), [_ms(results[trial]) for trial in mine]))
     answered = sum(seconds is not None for seconds in results.values())
     return "\n".join([*lines, "", f"{answered} of {len(results)} first packets were answered"])
 
@@ -96,6 +123,12 @@ def as_json(results: Results) -> list[dict[str, object]]:
 
 
 _NAMES, _CELL = 56, 11
+_FAMILIAR = {FAMILIAR[name]: name for name in ("cone", "address-restricted", "port-restricted")}
+
+
+def _name(front: Front) -> str:
+    """As short as it can be."""
+    return _FAMILIAR.get(front, str(front)) if isinstance(front, NatBehaviour) else str(front)
 
 
 def _row(name: str, cells: Sequence[str], *, wide: bool = False) -> str:

@@ -12,15 +12,19 @@
             192.168.1.2           192.168.2.2
 
 Every node is a network namespace of its own; a NAT is none: it is a pair of TUN devices, one in its client and one in
-the core, and the model of L{miredo.lab.nat} between them.
+the core, and the model of L{miredo.lab.nat} between them. But L{Topology.fronted} puts a node with a NAT of the
+kernel's in its place, or joins the client to the core with a wire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, ip_interface, ip_network
 
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
+from miredo.lab.fronts import Front, KernelNat, NoNat
+from miredo.lab.kernelnat import INSIDE, OUTSIDE
 
 INSIDE_NAME = "lan"
 """The name of a NAT's device in its client."""
@@ -53,15 +57,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A cable between two nodes."""
+    """A cable between two nodes.
+
+    @ivar client: whose way out it is; C{None} if it is everybody's.
+    """
 
     one: End
     other: End
+    client: str | None = None
 
     @property
     def segment(self) -> Segment:
         ends = tuple((end.node, end.interface) for end in (self.one, self.other))
-        return Segment(f"{self.one.node}--{self.other.node}", ends)
+        return Segment(f"{self.one.node}--{self.other.node}", ends, self.client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +84,70 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class NatPlace:
-    """Where a NAT is: between a client and a node of the IPv4 Internet."""
+    """Where a NAT is: between a client and a node of the IPv4 Internet.
+
+    @ivar kernel: the NAT is a node of its own, L{router}, with rules of this kind.
+    @ivar absent: there is none, and the client has the external address itself.
+    """
 
     client: str
     inside: str
     external: str
     outside: str
+    kernel: KernelNat | None = None
+    absent: bool = False
 
     @property
-    def segments(self) -> tuple[Segment, Segment]:
-        """Inside and outside; a NAT itself has no interface, its neighbours have one each."""
+    def is_model(self) -> bool:
+        """Whether it is a pair of TUN devices."""
+        return self.kernel is None and not self.absent
+
+    @property
+    def router(self) -> str:
+        """The node that the kernel's NAT is in."""
+        return f"nat-{self.client}"
+
+    @property
+    def wires(self) -> tuple[Wire, ...]:
+        """What joins the client to the outside, unless the model does; outside, two addresses are a subnet (/31)."""
+        if self.is_model:
+            return ()
+        neighbour = End(self.outside, self.outside_name, (f"{self._neighbour}/31",))
+        if self.absent:
+            return (Wire(End(self.client, OUTSIDE, (f"{self.external}/31",)), neighbour, self.client),)
+        inside = End(self.router, INSIDE, (f"{self._gateway}/{ip_interface(self.inside).network.prefixlen}",))
+        return (
+            Wire(End(self.client, INSIDE_NAME, (self.inside,)), inside, self.client),
+            Wire(End(self.router, OUTSIDE, (f"{self.external}/31",)), neighbour, self.client),
+        )
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The ways out along the wires."""
+        if self.is_model:
+            return ()
+        if self.absent:
+            return (Route(self.client, "0.0.0.0/0", OUTSIDE, self._neighbour),)
+        return (
+            Route(self.client, "0.0.0.0/0", INSIDE_NAME, self._gateway),
+            Route(self.router, "0.0.0.0/0", OUTSIDE, self._neighbour),
+        )
+
+    @property
+    def _gateway(self) -> str:
+        """The first address inside."""
+        return str(ip_interface(self.inside).network[1])
+
+    @property
+    def _neighbour(self) -> str:
+        """The other address of the external one's /31."""
+        return str(IPv4Address(int(IPv4Address(self.external)) ^ 1))
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Inside and outside of the model, which has no interface itself: its neighbours have one each."""
+        if not self.is_model:
+            return ()
         client, outside = self.client, self.outside
         return (
             Segment(f"{client}--NAT", ((client, INSIDE_NAME),), client),
@@ -112,21 +174,35 @@ class Topology:
     ipv4_routers: tuple[str, ...]
     ipv6_routers: tuple[str, ...]
 
+    def fronted(self, fronts: Mapping[str, Front]) -> Topology:
+        """The same with this in front of each client: kernel NATs are nodes, and public clients have a wire."""
+        nats = tuple(_fronted(nat, fronts[nat.client]) for nat in self.nats)
+        routers = tuple(nat.router for nat in nats if nat.kernel is not None)
+        return replace(
+            self,
+            nodes=(*self.nodes, *routers),
+            wires=(*self.wires, *(wire for nat in nats for wire in nat.wires)),
+            routes=(*self.routes, *(route for nat in nats for route in nat.routes)),
+            nats=nats,
+            ipv4_routers=(*self.ipv4_routers, *routers),
+        )
+
     def ipv4_names(self) -> dict[IPv4, str]:
         """The node that each IPv4 address belongs to; a NAT's external address is its client's."""
-        names = {parse_ipv4(nat.external): nat.client for nat in self.nats}
+        names: dict[IPv4, str] = {}
         for end in self.ends():
             for text in end.addresses:
                 if ip_interface(text).version == 4:
                     names[ip_interface(text).ip.packed] = end.node
-        return names
+        return names | {parse_ipv4(nat.external): nat.client for nat in self.nats}
 
     def addresses_of(self, node: str) -> list[str]:
         """The addresses of a node's cables, and of the NAT that it is behind: its own first."""
         found = [text.partition("/")[0] for end in self.ends() if end.node == node for text in end.addresses]
         for nat in self.nats:
-            if nat.client == node:
-                found += [nat.inside.partition("/")[0], f"NAT {nat.external}"]
+            if nat.client == node and not nat.absent:
+                inside = [nat.inside.partition("/")[0]] if nat.is_model else []
+                found += [*inside, f"NAT {nat.external}"]
         return found
 
     def external_of(self, client: str) -> str:
@@ -169,6 +245,10 @@ TEREDO_INTERNET = Topology(
     ipv6_routers=("six", "relay"),
 )
 """The laboratory of C{./x demo}; etc/lab.conf says which role runs in which of its nodes."""
+
+
+def _fronted(nat: NatPlace, front: Front) -> NatPlace:
+    return replace(nat, kernel=front if isinstance(front, KernelNat) else None, absent=isinstance(front, NoNat))
 
 
 def prefix_of(text: str) -> tuple[bytes, int]:

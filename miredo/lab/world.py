@@ -26,7 +26,7 @@ from miredo.address.endpoint import (
     show_endpoint,
 )
 from miredo.address.scope import IPv4Scope
-from miredo.address.teredo import TEREDO_PORT, is_teredo
+from miredo.address.teredo import DISCOVERY_GROUP, TEREDO_PORT, is_teredo
 from miredo.lab.fastpath import FastPathMap
 from miredo.lab.ladder import Step, describe
 from miredo.lab.links import Link, Transmitter
@@ -38,19 +38,26 @@ from miredo.teredo.actions import (
     Action,
     AllLost,
     Announcement,
+    ClosePort,
     DeliverPacket,
     ForwardPacket,
     NatObserved,
+    OpenPort,
     PeerLost,
     PeerTrusted,
     Qualified,
+    RefreshDetermined,
     SecretExpiring,
     SendDatagram,
     SendError,
+    SendToGroup,
+    ServerRelays,
     ServerSilent,
     Unqualified,
 )
 from miredo.teredo.client import Client
+from miredo.teredo.constants import BUBBLE_TTL
+from miredo.teredo.discovery import Subnet
 from miredo.teredo.plain import is_plain_data
 from miredo.teredo.qualification import Server as ServerAddresses
 from miredo.teredo.relay import CONTACT_LIMIT, Relay
@@ -59,12 +66,19 @@ from miredo.wire.ipv6 import destination_of, source_of
 
 Core = TypeVar("Core", Client, Relay, Server)
 
-RELAY_PORT, CLIENT_PORT = 3545, 40000
+RELAY_PORT, CLIENT_PORT, OTHER_PORTS = 3545, 40000, 50000
 INSIDE = parse_ipv4("192.168.1.2")
 """The address of the first client behind a NAT; the next ones follow."""
+HOME_PREFIX_LENGTH = 24
+"""Of the subnet that the addresses behind a NAT are in."""
 
 Receive = Callable[[bytes, Endpoint, Endpoint], None]
 """Takes a datagram's payload, source and destination."""
+
+USUAL_TTL = 64
+"""Of a datagram that was given no other; what Linux has."""
+EXPIRED = "TTL expired"
+"""What is noted at a datagram that no router takes any further."""
 
 REPORT_DELAY = 1.0
 """Seconds by which the fake fast path's reports are late, as the kernel's are."""
@@ -75,12 +89,14 @@ class World:
 
     @param seed: of all dice; the same seed gives the same run.
     @param link: what lies between each IPv4 node and the core, each way.
+    @param bubble_ttl: of the clients' first direct bubbles.
     """
 
-    def __init__(self, seed: int = 0, link: Link | None = None) -> None:
+    def __init__(self, seed: int = 0, link: Link | None = None, bubble_ttl: int = BUBBLE_TTL) -> None:
         self.now = 0.0
         self.random = Random(seed)
         self.link = link or Link()
+        self.bubble_ttl = bubble_ttl
         self.steps: list[Step] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
@@ -124,8 +140,8 @@ class World:
         """C{port} gets what is sent to this IPv4 address."""
         self._ipv4[ipv4] = port
 
-    def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes) -> None:
-        """A datagram crosses the sender's link, the core, and the receiver's link."""
+    def carry(self, sender: Port, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
+        """A datagram crosses the sender's link, the core, which is one router, and the receiver's link."""
         receiver = self._ipv4.get(ipv4_of(to))
         name = receiver.name if receiver else show_endpoint(to)
         arrivals = [
@@ -133,10 +149,12 @@ class World:
             for departure in sender.out.deliveries(self.now, len(payload), self.random.random)
             for arrival in (receiver.back.deliveries(departure, len(payload), self.random.random) if receiver else [])
         ]
-        note = "" if arrivals else "lost"
+        if not _routed(ttl):
+            arrivals = []
+        note = "" if arrivals else EXPIRED if not _routed(ttl) else "lost"
         self.steps.append(Step(self.now, sender.name, name, describe(payload), note))
         for arrival in arrivals:
-            self.at(arrival, lambda: receiver.arrived(source, to, payload) if receiver else None)
+            self.at(arrival, lambda: receiver.arrived(source, to, payload, ttl - 1) if receiver else None)
 
     def route_natively(self, packet: bytes, sender: str) -> None:
         """An IPv6 packet goes through the native network: to a host, or to the relay for the Teredo prefix."""
@@ -151,8 +169,8 @@ class World:
 
     # ------------------------------------------------------------ who is there
 
-    def server(self, primary: str, secondary: str, name: str = "server") -> ServerNode:
-        return ServerNode(self, name, (parse_ipv4(primary), parse_ipv4(secondary)))
+    def server(self, primary: str, secondary: str, name: str = "server", *, rate_limit: int = 0) -> ServerNode:
+        return ServerNode(self, name, (parse_ipv4(primary), parse_ipv4(secondary)), rate_limit)
 
     def relay(
         self, ipv4: str, name: str = "relay", *, direct_bubbles: bool = False, contact_limit: int = CONTACT_LIMIT
@@ -169,16 +187,28 @@ class World:
         return host
 
     def client(
-        self, external: str, server: ServerNode, behaviour: NatBehaviour | None = None, name: str = "client"
+        self,
+        external: str,
+        server: ServerNode,
+        behaviour: NatBehaviour | None = None,
+        name: str = "client",
+        *,
+        longest_interval: float | None = None,
+        probe_filtering: bool = False,
     ) -> ClientNode:
         """A client at the IPv4 address C{external}, or behind a NAT of its own that has it."""
-        if behaviour is not None:
-            return self.client_in(self.home(external, behaviour, name), server, name)
-        return ClientNode(self, name, endpoint(parse_ipv4(external), CLIENT_PORT), None, server)
+        home = None if behaviour is None else self.home(external, behaviour, name)
+        own = endpoint(parse_ipv4(external) if home is None else home.vacant, CLIENT_PORT)
+        return ClientNode(
+            self, name, own, home, server, longest_interval=longest_interval, probe_filtering=probe_filtering
+        )
 
-    def home(self, external: str, behaviour: NatBehaviour, name: str = "home") -> Home:
-        """A NAT for several clients; with a pool, the IPv4 address C{external} is its first."""
-        home = Home(self, name, Nat(behaviour, parse_ipv4(external), self.dice))
+    def home(self, external: str, behaviour: NatBehaviour, name: str = "home", lan: Link | None = None) -> Home:
+        """A NAT for several clients; with a pool, the IPv4 address C{external} is its first.
+
+        @param lan: what joins the clients; they discover one another there.
+        """
+        home = Home(self, name, Nat(behaviour, parse_ipv4(external), self.dice), lan)
         for address in home.nat.addresses:
             self.claim(address, home)
         return home
@@ -207,22 +237,33 @@ class Port:
         self._world = world
         self._receive = receive
 
-    def send(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
-        self._world.carry(self, source, to, payload)
+    def send(self, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
+        self._world.carry(self, source, to, payload, ttl)
 
-    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
+        del ttl  # who is there need not route it
         self._receive(payload, source, to)
+
+    def send_to_group(self, source: Endpoint, payload: bytes) -> None:
+        """Nobody else is on its link."""
 
 
 class Home(Port):
-    """A NAT's attachment to the IPv4 core, and who is behind it; a host of the same name is not drawn apart from it."""
+    """A NAT's attachment to the IPv4 core, and who is behind it; a host of the same name is not drawn apart from it.
+
+    It is a router: on the way out a TTL ends before there is a mapping, on the way in after it was looked for.
+
+    @ivar lan: what lies between its hosts; C{None} lets nothing pass from one to another, as some access points do.
+    """
 
     nat: Nat
 
-    def __init__(self, world: World, name: str, nat: Nat) -> None:
+    def __init__(self, world: World, name: str, nat: Nat, lan: Link | None = None) -> None:
         super().__init__(world, name, self._delivered)
         self.nat = nat
+        self.lan = lan
         self._hosts: dict[IPv4, tuple[str, Receive]] = {}
+        self._listening: dict[IPv4, Receive] = {}
 
     @property
     def vacant(self) -> IPv4:
@@ -233,8 +274,14 @@ class Home(Port):
         """A host comes in."""
         self._hosts[address] = name, receive
 
-    def send(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+    def send(self, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
         host = self._hosts[ipv4_of(source)][0]
+        if self.lan is not None and ipv4_of(to) in self._hosts:
+            self._cross(self.lan, source, to, payload, self._hosts[ipv4_of(to)])
+            return
+        if not _routed(ttl):
+            self._note(host, self.name, payload, EXPIRED)
+            return
         external = self.nat.outbound(source, to, self._world.now)
         if external is None:
             self._note(host, self.name, payload, "refused")
@@ -243,14 +290,33 @@ class Home(Port):
             self._note(host, self.name, payload)
         if self.nat.owns(to):
             # A later event, as an answer that comes while its question is being sent would find the sender busy.
-            self._world.at(self._world.now, lambda: self.arrived(external, to, payload))
+            self._world.at(self._world.now, lambda: self.arrived(external, to, payload, ttl))
         else:
-            super().send(external, to, payload)
+            super().send(external, to, payload, ttl - 1)
 
-    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes) -> None:
+    def listen_to_group(self, address: IPv4, receive: Receive) -> None:
+        """A host joins the discovery group."""
+        self._listening[address] = receive
+
+    def send_to_group(self, source: Endpoint, payload: bytes) -> None:
+        for address, receive in self._listening.items():
+            if self.lan is not None and address != ipv4_of(source):
+                self._cross(self.lan, source, DISCOVERY_GROUP, payload, (self._hosts[address][0], receive))
+
+    def _cross(self, lan: Link, source: Endpoint, to: Endpoint, payload: bytes, receiver: tuple[str, Receive]) -> None:
+        """From one host to another, past the NAT."""
+        name, receive = receiver
+        arrivals = lan.deliveries(self._world.now, self._world.random.random)
+        self._note(self._hosts[ipv4_of(source)][0], name, payload, "" if arrivals else "lost")
+        for arrival in arrivals:
+            self._world.at(arrival, lambda: receive(payload, source, to))
+
+    def arrived(self, source: Endpoint, to: Endpoint, payload: bytes, ttl: int = USUAL_TTL) -> None:
         inside = self.nat.inbound(source, to, self._world.now)
         if inside is None:
             self._note(self.name, self.name, payload, "filtered")
+        elif not _routed(ttl):
+            self._note(self.name, self.name, payload, EXPIRED)
         else:
             super().arrived(source, inside, payload)
 
@@ -267,10 +333,10 @@ class Home(Port):
 class ServerNode:
     """A server, its two addresses, and its way into the native network."""
 
-    def __init__(self, world: World, name: str, addresses: tuple[IPv4, IPv4]) -> None:
+    def __init__(self, world: World, name: str, addresses: tuple[IPv4, IPv4], rate_limit: int = 0) -> None:
         self.name = name
         self.addresses = addresses
-        self.core = world.build(name, lambda _: Server(addresses, IPv4Scope()))
+        self.core = world.build(name, lambda _: Server(addresses, IPv4Scope(), rate_limit=rate_limit))
         self.up = True
         self._world = world
         self._port = Port(world, name, self._received)
@@ -281,7 +347,7 @@ class ServerNode:
         if not self.up:
             return
         via = PRIMARY if ipv4_of(to) == self.addresses[PRIMARY] else SECONDARY
-        for action in self.core.receive(payload, source, via):
+        for action in self.core.receive(payload, source, via, self._world.now):
             match action:
                 case SendDatagram(payload, to, via):
                     self._port.send(endpoint(self.addresses[via], TEREDO_PORT), to, payload)
@@ -302,6 +368,7 @@ class TunnelNode(ABC):
         self.actions: list[Action] = []
         self._world = world
         self._own = own
+        self.open_ports = {PRIMARY}
         self._armed: float | None = None
         self._asleep = False
         self.port = home or Port(world, name, self._received)
@@ -309,6 +376,10 @@ class TunnelNode(ABC):
             home.join(ipv4_of(own), name, self._received)
         else:
             world.claim(ipv4_of(own), self.port)
+
+    def sends_from(self, via: int) -> Endpoint:
+        """Its service port, or another one."""
+        return self._own if via == PRIMARY else endpoint(ipv4_of(self._own), OTHER_PORTS + via)
 
     def start(self) -> None:
         self._obey(self.core.start(self._world.now))
@@ -380,16 +451,24 @@ class TunnelNode(ABC):
         self.actions += actions
         for action in actions:
             match action:
-                case SendDatagram(payload, to):
-                    self.port.send(self._own, to, payload)
+                case SendDatagram(payload, to, via, ttl):
+                    self.port.send(self.sends_from(via), to, payload, USUAL_TTL if ttl is None else ttl)
+                case SendToGroup(payload):
+                    self.port.send_to_group(self._own, payload)
                 case DeliverPacket(packet):
                     self.delivered(packet)
                 case SendError(message, to):
                     self.refused(message, to)
                 case PeerTrusted() | PeerLost() | AllLost():
                     self.fast.obey(action)
-                case Qualified() | Unqualified() | ServerSilent() | SecretExpiring() | NatObserved():
+                case Qualified() | Unqualified() | ServerSilent() | SecretExpiring() | ServerRelays() | NatObserved():
                     self.announced(action)
+                case RefreshDetermined():
+                    self.announced(action)
+                case OpenPort(via):
+                    self.open_ports.add(via)
+                case ClosePort(via):
+                    self.open_ports.remove(via)
                 case ForwardPacket():
                     raise AssertionError("only a server forwards")
         self._wake()
@@ -436,13 +515,44 @@ class ClientNode(TunnelNode):
 
     core: Client
 
-    def __init__(self, world: World, name: str, own: Endpoint, home: Home | None, server: ServerNode) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        own: Endpoint,
+        home: Home | None,
+        server: ServerNode,
+        *,
+        longest_interval: float | None = None,
+        probe_filtering: bool = False,
+    ) -> None:
         servers = [ServerAddresses(*server.addresses)]
-        core = world.build(name, lambda dice: Client(servers, IPv4Scope(), dice))
+        scope = IPv4Scope(own=[ipv4_of(own)])
+        core = world.build(
+            name,
+            lambda dice: Client(
+                servers,
+                scope,
+                dice,
+                bubble_ttl=world.bubble_ttl,
+                longest_interval=longest_interval,
+                probe_filtering=probe_filtering,
+            ),
+        )
         super().__init__(world, name, core, own, home)
         self.qualified: Qualified | None = None
         self.observed: NatObserved | None = None
+        self.refresh_interval: float | None = None
         self.kernel = Kernel(world.dice, self.transmit)
+        if home is not None and home.lan is not None:
+            home.listen_to_group(ipv4_of(own), self._discovered)
+            self._obey(self.core.attached([Subnet(ipv4_of(own), HOME_PREFIX_LENGTH)], world.now))
+
+    def _discovered(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
+        """A datagram came by the discovery group."""
+        del to
+        if not self._asleep:
+            self._obey(self.core.discovered(payload, source, self._world.now))
 
     def announced(self, action: Announcement) -> None:
         match action:
@@ -452,8 +562,17 @@ class ClientNode(TunnelNode):
                 self.qualified = None
             case NatObserved():
                 self.observed = action
-            case ServerSilent() | SecretExpiring():
+            case RefreshDetermined(interval):
+                self.refresh_interval = interval
+            case ServerSilent() | SecretExpiring() | ServerRelays():
                 pass
+
+    def _received(self, payload: bytes, source: Endpoint, to: Endpoint) -> None:
+        via = next((via for via in sorted(self.open_ports) if self.sends_from(via) == to), None)
+        if via == PRIMARY:
+            super()._received(payload, source, to)
+        elif via is not None and not self._asleep:
+            self._obey(self.core.receive_on(via, payload, source, self._world.now))
 
     def ping(self, destination: IPv6) -> Ping:
         """The host sends one echo request; it needs an address."""
@@ -483,3 +602,8 @@ class NativeHost:
 
     def arrived(self, packet: bytes) -> None:
         self.kernel.receive(packet, self._world.now)
+
+
+def _routed(ttl: int) -> bool:
+    """Whether a router takes a datagram any further (RFC 1812 5.3.1)."""
+    return ttl > 1

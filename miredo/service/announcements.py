@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
@@ -12,7 +13,15 @@ from zope.interface import Interface, implementer
 from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
 from miredo.kernel.interfaces import IClock, INetwork, ITunnel
-from miredo.teredo.actions import NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
+from miredo.teredo.actions import (
+    NatObserved,
+    Qualified,
+    RefreshDetermined,
+    SecretExpiring,
+    ServerRelays,
+    ServerSilent,
+    Unqualified,
+)
 
 ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
 """Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
@@ -44,8 +53,21 @@ class IAnnouncements(Interface):
     def secret_expiring(event: SecretExpiring) -> None:
         """The server says that our secret is to be replaced."""
 
+    def server_relays(event: ServerRelays) -> None:
+        """A native host was reached through a relay at our server's own address."""
+
     def nat_observed(event: NatObserved, local_port: int) -> None:
         """Something was learned of the NAT in front of our port."""
+
+    def refresh_determined(event: RefreshDetermined) -> None:
+        """The refresh interval is another one, or was found to be the right one."""
+
+
+class Configured(NamedTuple):
+    """What a role has given its tunnel: addresses and routes, each with its prefix length."""
+
+    addresses: tuple[tuple[IPv6, int], ...] = ()
+    routes: tuple[tuple[IPv6, int], ...] = ()
 
 
 @implementer(IAnnouncements)
@@ -56,7 +78,10 @@ class TunnelAddress:
 
     @param metric: of the default route into the tunnel.
     @param clock: its alarm is given back by L{close}.
+    @ivar configured: what the tunnel has of us now.
     """
+
+    configured = Configured()
 
     def __init__(self, role: str, network: INetwork, tunnel: ITunnel, metric: int, clock: IClock) -> None:
         self._role = role
@@ -93,16 +118,27 @@ class TunnelAddress:
         text = "{role}: the server {to} says that our secret is to be replaced: put a new one into the SecretFile"
         self._log.warn(text, **self._about(to=show_endpoint(event.server)))
 
+    def server_relays(self, event: ServerRelays) -> None:
+        text = (
+            "{role}: the server {to} is also the relay to {host}, and so could answer in the place of any host "
+            "(RFC 6169 6.1.2)"
+        )
+        self._log.info(text, **self._about(to=show_endpoint(event.server), host=show_ipv6(event.host)))
+
     def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self._log.info(
-            "{role}: NAT: mapping {mapping}, port {port}, {addresses}; filtering not measured; mapped address {mapped}",
+            "{role}: NAT: mapping {mapping}, port {port}, {addresses}; filtering {filtering}; mapped address {mapped}",
             **self._about(
                 mapping=event.mapping.value,
                 port="preserved" if event.preserves(local_port) else "not preserved",
                 addresses=POOLING[event.same_address],
+                filtering=event.filtering.value,
                 mapped=show_endpoint(event.mapped),
             ),
         )
+
+    def refresh_determined(self, event: RefreshDetermined) -> None:
+        self._log.info("{role}: the refresh interval is {interval:g} s", **self._about(interval=event.interval))
 
     def _configure(self, address: IPv6, mtu: int) -> None:
         network, index = self._network, self._tunnel.index
@@ -110,6 +146,7 @@ class TunnelAddress:
         for own, length in ((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)):
             network.add_address(index, own, length)
             self._undo.append(partial(network.delete_address, index, own, length))
+        self.configured = Configured(((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)))
 
     def _route_when_usable(self) -> None:
         """Add the default route once the kernel takes packets for the address, so that no reply comes too early."""
@@ -128,6 +165,7 @@ class TunnelAddress:
             self._cannot_configure(error)
             return
         self._undo.append(lambda: network.delete_route(DEFAULT_ROUTE, 0, index, metric=metric))
+        self.configured = self.configured._replace(routes=((DEFAULT_ROUTE, 0),))
         self._log.info(
             "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
             **self._about(address=show_ipv6(event.address), mtu=event.mtu),
@@ -139,7 +177,7 @@ class TunnelAddress:
 
     def _remove(self) -> None:
         """Take back what was configured, the last first; the old address goes before a new one comes."""
-        self._waiting = None
+        self._waiting, self.configured = None, Configured()
         while self._undo:
             try:
                 self._undo.pop()()

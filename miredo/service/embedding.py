@@ -27,7 +27,16 @@ from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock, IEndpoints, IICMPv6, INetwork, ITunnel
 from miredo.service.announcements import IAnnouncements
 from miredo.service.protocols import Address, TeredoClientProtocol
-from miredo.teredo.actions import Action, NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
+from miredo.teredo.actions import (
+    Action,
+    NatObserved,
+    Qualified,
+    RefreshDetermined,
+    SecretExpiring,
+    ServerRelays,
+    ServerSilent,
+    Unqualified,
+)
 from miredo.teredo.client import Client
 from miredo.teredo.constants import TUNNEL_MTU
 from miredo.teredo.drops import Drops
@@ -272,8 +281,14 @@ class _Program:
     def secret_expiring(self, event: SecretExpiring) -> None:
         _log.warn("the server {server} says that our secret is to be replaced", server=show_endpoint(event.server))
 
+    def server_relays(self, event: ServerRelays) -> None:
+        _log.info("the server {server} is also the relay (RFC 6169 6.1.2)", server=show_endpoint(event.server))
+
     def nat_observed(self, event: NatObserved, local_port: int) -> None:
         _log.debug("NAT: mapping {mapping}", mapping=event.mapping.value)
+
+    def refresh_determined(self, event: RefreshDetermined) -> None:
+        _log.debug("the refresh interval is {interval:g} s", interval=event.interval)
 
 
 class _EmbeddedProtocol(TeredoClientProtocol):

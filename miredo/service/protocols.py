@@ -8,35 +8,47 @@ alarm; whatever decides is in L{miredo.teredo}. Call C{begin} once the port is u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from miredo.address.endpoint import Endpoint, endpoint, ipv4_of, parse_ipv4, port_of, show_ipv4
-from miredo.kernel.interfaces import IClock, IICMPv6, IRawIPv6, ITunnel
+from miredo.address.teredo import DISCOVERY_GROUP
+from miredo.kernel.interfaces import IClock, IGroup, IICMPv6, IRawIPv6, ITunnel
+from miredo.kernel.sockets import write_with_dscp, write_with_ttl
 from miredo.service.announcements import IAnnouncements
 from miredo.service.surroundings import Did, Observer, Sent, Took
 from miredo.teredo.actions import (
+    PRIMARY,
     Action,
     AllLost,
     Announcement,
+    ClosePort,
     DeliverPacket,
     ForwardPacket,
     NatObserved,
+    OpenPort,
     PeerLost,
     PeerTrusted,
     Qualified,
+    RefreshDetermined,
     SecretExpiring,
     SendDatagram,
     SendError,
+    SendToGroup,
+    ServerRelays,
     ServerSilent,
     Unqualified,
 )
 from miredo.teredo.client import Client
+from miredo.teredo.discovery import Subnet
 from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
+from miredo.wire.ipv6 import dscp_of
 
 Address = tuple[str, int]
 """A UDP endpoint as sockets and Twisted have it."""
@@ -56,8 +68,11 @@ class TeredoProtocol(DatagramProtocol):
     """What all roles have: a name for the log, counters, and sending.
 
     @ivar refused: packets that the system did not take, by what was to be done with them.
+    @ivar copies_dscp: whether an IPv6 packet has its DSCP in the IPv4 header too (RFC 2983); the ECN field is 0 in any
+        case (RFC 9601 6.1.3).
     """
 
+    copies_dscp = False
     noisy = False  # the roles say themselves that they have started
 
     def __init__(self, role: str, clock: IClock, observer: Observer | None = None) -> None:
@@ -66,11 +81,16 @@ class TeredoProtocol(DatagramProtocol):
         self._clock = clock
         self._observer = observer
 
-    def _send(self, datagram: bytes, to: Endpoint) -> None:
+    def _send(self, datagram: bytes, to: Endpoint, ttl: int | None = None) -> None:
         if self.transport is None:
             return
         try:
-            self.transport.write(datagram, _unpacked(to))
+            if ttl is not None:
+                write_with_ttl(IUDPTransport(self.transport), datagram, _unpacked(to), ttl)
+            elif self.copies_dscp and (dscp := dscp_of(datagram)):
+                write_with_dscp(IUDPTransport(self.transport), datagram, _unpacked(to), dscp)
+            else:
+                self.transport.write(datagram, _unpacked(to))
         except (OSError, MessageLengthError):
             self.refused["datagram"] += 1
 
@@ -159,8 +179,12 @@ class TunnelProtocol(TeredoProtocol):
             if self._observer is not None:
                 self._tell(self._observer, action)
             match action:
-                case SendDatagram(payload, to):
-                    self._send(payload, to)
+                case SendDatagram(payload, to, via, ttl) if via == PRIMARY:
+                    self._send(payload, to, ttl)
+                case SendDatagram() | OpenPort() | ClosePort():
+                    self._use_other_port(action)
+                case SendToGroup(payload):
+                    self._send_to_group(payload)
                 case DeliverPacket(packet):
                     self._deliver(packet)
                 case SendError(message, destination):
@@ -168,7 +192,15 @@ class TunnelProtocol(TeredoProtocol):
                         self.refused["error"] += 1
                 case PeerTrusted() | PeerLost() | AllLost():
                     pass  # for the fast path, and the observer
-                case Qualified() | Unqualified() | ServerSilent() | SecretExpiring() | NatObserved():
+                case (
+                    Qualified()
+                    | Unqualified()
+                    | ServerSilent()
+                    | SecretExpiring()
+                    | ServerRelays()
+                    | NatObserved()
+                    | RefreshDetermined()
+                ):
                     self._announce(action)
                 case ForwardPacket():
                     raise AssertionError("only a server forwards")
@@ -177,13 +209,41 @@ class TunnelProtocol(TeredoProtocol):
     def _tell(self, observer: Observer, action: Action) -> None:
         at = self._clock.now()
         if isinstance(action, SendDatagram):
-            observer(Sent(self.role, at, action.payload, action.to))
+            observer(Sent(self.role, at, action.payload, action.to, action.via))
+        elif isinstance(action, SendToGroup):
+            observer(Sent(self.role, at, action.payload, DISCOVERY_GROUP))
         else:
             observer(Did(self.role, at, action))
+
+    def _send_to_group(self, datagram: bytes) -> None:
+        """Only a client looks for neighbours."""
+        raise AssertionError(f"{self.role}: {datagram.hex()}")
 
     def _announce(self, action: Announcement) -> None:
         """Only a client has anything to announce."""
         raise AssertionError(f"{self.role}: {action}")
+
+    def _use_other_port(self, action: SendDatagram | OpenPort | ClosePort) -> None:
+        """Only a client has other ports."""
+        raise AssertionError(f"{self.role}: {action}")
+
+
+class OtherPort(TeredoProtocol):
+    """A client's port other than its service port, from when it is opened to when it is closed.
+
+    @param receive: takes what comes to it.
+    @param refused: counts what the system does not take.
+    """
+
+    def __init__(
+        self, role: str, clock: IClock, receive: Callable[[OtherPort, bytes, Endpoint], None], refused: Counter[str]
+    ) -> None:
+        super().__init__(role, clock)
+        self.refused = refused
+        self._receive = receive
+
+    def datagramReceived(self, datagram: bytes, address: Address) -> None:
+        self._receive(self, datagram, _packed(address))
 
 
 class TeredoClientProtocol(TunnelProtocol):
@@ -191,6 +251,9 @@ class TeredoClientProtocol(TunnelProtocol):
 
     @param announcements: is told of the address that the client gets and loses.
     @ivar news: is given every announcement too, and must not call back.
+    @ivar group: where other clients are looked for, if they are.
+    @ivar listen: opens the other ports, where the core may ask for some.
+    @ivar closed: fires when those are closed that the core has had closed; at L{end} all of them.
     """
 
     core: Client
@@ -207,7 +270,27 @@ class TeredoClientProtocol(TunnelProtocol):
     ) -> None:
         super().__init__(role, core, clock, tunnel, icmpv6, observer)
         self.news: Callable[[Announcement], None] | None = None
+        self.group: IGroup | None = None
+        self.listen: Callable[[OtherPort], IUDPTransport] | None = None
+        self.closed: Deferred[object] = succeed(None)
+        self._others: dict[int, tuple[OtherPort, IUDPTransport]] = {}
         self._announcements = announcements
+
+    def unreachable(self, endpoint: Endpoint) -> None:
+        """An ICMP error says that nothing of ours reaches C{endpoint}."""
+        self._obey(self.core.unreachable(endpoint, self._clock.now()))
+
+    def attached(self, subnets: Sequence[Subnet]) -> None:
+        """The group is joined on the links of these subnets now."""
+        self._obey(self.core.attached(subnets, self._clock.now()))
+
+    def discoveryReceived(self, datagram: bytes, address: Address) -> None:
+        """A datagram came by the group."""
+        self._obey(self.core.discovered(datagram, _packed(address), self._clock.now()))
+
+    def _send_to_group(self, datagram: bytes) -> None:
+        if self.group is not None and not self.group.send(datagram):
+            self.refused["discovery bubble"] += 1
 
     def _announce(self, action: Announcement) -> None:
         if self.news is not None:
@@ -221,8 +304,40 @@ class TeredoClientProtocol(TunnelProtocol):
                 self._announcements.server_silent(action)
             case SecretExpiring():
                 self._announcements.secret_expiring(action)
+            case ServerRelays():
+                self._announcements.server_relays(action)
             case NatObserved():
                 self._announcements.nat_observed(action, self._local_port())
+            case RefreshDetermined():
+                self._announcements.refresh_determined(action)
+
+    def _use_other_port(self, action: SendDatagram | OpenPort | ClosePort) -> None:
+        match action:
+            case SendDatagram(payload, to, via):
+                if via in self._others:
+                    self._others[via][0]._send(payload, to)
+            case OpenPort(via):
+                self._open(via)
+            case ClosePort(via):
+                if via in self._others:
+                    closing = maybeDeferred(IListeningPort(self._others.pop(via)[1]).stopListening)
+                    self.closed.addCallback(lambda _: closing)
+
+    def _open(self, via: int) -> None:
+        """Without a port the core has no answer through it, and does without what that would tell."""
+        port = OtherPort(self.role, self._clock, self._receive_on_other, self.refused)
+        try:
+            if self.listen is not None:
+                self._others[via] = port, self.listen(port)
+        except OSError:
+            self.refused["port"] += 1
+
+    def _receive_on_other(self, port: OtherPort, datagram: bytes, outer: Endpoint) -> None:
+        """What a port reads in the moment in which it is closed is for nobody."""
+        for via, (opened, _) in self._others.items():
+            if opened is port:
+                self._obey(self.core.receive_on(via, datagram, outer, self._clock.now()))
+                return
 
     def _local_port(self) -> int:
         """Our service port as we have it ourselves; 0 if it is closed."""
@@ -262,7 +377,7 @@ class TeredoServerProtocol(TeredoProtocol):
         return both
 
     def datagramReceived(self, datagram: bytes, address: Address) -> None:
-        for action in self.core.receive(datagram, _packed(address), self._via):
+        for action in self.core.receive(datagram, _packed(address), self._via, self._clock.now()):
             if self._observer is not None:
                 self._tell(self._observer, action)
             match action:

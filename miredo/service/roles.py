@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort, IUDPTransport
 from twisted.logger import Logger
 
-from miredo.address.endpoint import Dice, IPv4, IPv6, show_ipv4
+from miredo.address.endpoint import Dice, IPv4, IPv6, ipv4_of, port_of, show_ipv4
 from miredo.address.ranges import IPv6Ranges
 from miredo.address.scope import IPv4Scope, is_link_local
-from miredo.address.teredo import TEREDO_PORT
+from miredo.address.teredo import DISCOVERY_GROUP, TEREDO_PORT
 from miredo.config import (
     ClientConfig,
     Qualification,
@@ -31,8 +31,12 @@ from miredo.config import (
     TunnelConfig,
 )
 from miredo.kernel.interfaces import INetwork, ITunnel
-from miredo.service.announcements import TunnelAddress
+from miredo.service.announcements import Configured, TunnelAddress
+from miredo.service.diagnosis import Diagnosis, Finding, leads_elsewhere, of_host, tampered
+from miredo.service.hints import hear_unreachable
+from miredo.service.neighbourhood import Neighbourhood
 from miredo.service.protocols import (
+    OtherPort,
     TeredoClientProtocol,
     TeredoProtocol,
     TeredoRelayProtocol,
@@ -41,9 +45,12 @@ from miredo.service.protocols import (
 )
 from miredo.service.recorder import FlightRecorder
 from miredo.service.secretfile import BadSecretFileError, read_credentials
+from miredo.service.selftest import SelfTest, place_of, stopped, unreached
 from miredo.service.servernames import ServerNames
+from miredo.service.sunset import say_sunset
 from miredo.service.surroundings import StartFailure, Surroundings, blaming
 from miredo.teredo.client import Client
+from miredo.teredo.constants import LONGEST_REFRESH_INTERVAL
 from miredo.teredo.qualification import Server as ServerAddresses
 from miredo.teredo.relay import Relay
 from miredo.teredo.security import Credential, Keyring
@@ -68,6 +75,8 @@ class RoleService(Service, Generic[Config]):
     """
 
     recorder: FlightRecorder | None = None
+    _credentials: list[Credential] | None = None
+    _credentials_file = ""
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self.config = config
@@ -76,7 +85,18 @@ class RoleService(Service, Generic[Config]):
         self._scope = IPv4Scope(config.allow_ipv4)
         self._open = ExitStack()
         self._ports: list[IUDPTransport] = []
+        self._protocols: list[TeredoProtocol] = []
+        self._diagnosis = Diagnosis(config.title)
         self._log = Logger(namespace="miredo")
+
+    def is_as(self, config: RoleConfig | None) -> bool:
+        """Whether it does already what a configuration says, its files included."""
+        if config != self.config:
+            return False
+        try:
+            return self._credentials is None or self._credentials == read_credentials(self._credentials_file)
+        except (OSError, BadSecretFileError):
+            return True  # what cannot be read now was good once, and is used until it can
 
     def privilegedStartService(self) -> None:
         """Open what the role needs.
@@ -87,6 +107,8 @@ class RoleService(Service, Generic[Config]):
             with blaming(self.config, "Namespace"):
                 network = self._surroundings.endpoints.network()
             self._open.callback(network.close)
+            self._network = network
+            self._diagnosis.say(*of_host(self.config, network))
             self._scope.attached(_own(network), network.broadcasts())
             self.open(network)
         except BaseException:
@@ -96,14 +118,36 @@ class RoleService(Service, Generic[Config]):
     def open(self, network: INetwork) -> None:
         """Open what this kind of role needs."""
 
+    def startService(self) -> None:
+        super().startService()
+        for protocol, port in list(zip(self._protocols, self._ports, strict=True)):
+            self._test(protocol, port)
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return self._close()
+
+    def _test(self, protocol: TeredoProtocol, port: IUDPTransport) -> None:
+        """See whether datagrams reach a port, and say so if they do not."""
+        around, to = self._surroundings, place_of(port, self._network)
+        if to is None:
+            return
+
+        def ended(reached: bool) -> None:
+            self._ports.remove(test.sender)
+            stopped(test.sender)
+            self._diagnosis.say(None if reached else unreached(to))
+
+        test = SelfTest(protocol, around.endpoints, around.clock, around.dice, ended)
+        self._ports.append(test.sender)
+        self._open.callback(test.end)
+        test.begin(to)
 
     def listen(self, protocol: TeredoProtocol, address: IPv4, port: int, keyword: str) -> IUDPTransport:
         with blaming(self.config, keyword):
             transport = self._surroundings.endpoints.listen_udp(protocol, show_ipv4(address), port)
         self._ports.append(transport)
+        self._protocols.append(protocol)
         return transport
 
     def build(self, make: Callable[[Dice], Core]) -> Core:
@@ -123,7 +167,8 @@ class RoleService(Service, Generic[Config]):
         if path is None:
             return []
         try:
-            return read_credentials(path)
+            self._credentials_file, self._credentials = path, read_credentials(path)
+            return self._credentials
         except (OSError, BadSecretFileError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise StartFailure(f"{self.config.where('SecretFile')}: {reason}") from error
@@ -131,11 +176,12 @@ class RoleService(Service, Generic[Config]):
     def _close(self) -> Deferred[None]:
         """Close the ports, then everything else, the last first."""
         ports, self._ports = self._ports, []
-        stopped: Deferred[object] = succeed(None)
+        self._protocols.clear()
+        closed: Deferred[object] = succeed(None)
         for port in ports:
-            stopped = _then(stopped, port)
+            closed = _then(closed, port)
         self._open.close()
-        return stopped.addCallback(lambda _: None)
+        return closed.addCallback(lambda _: None)
 
 
 class TunnelService(RoleService[Config]):
@@ -147,10 +193,12 @@ class TunnelService(RoleService[Config]):
         with blaming(config, "InterfaceName"):
             tunnel = self._surroundings.endpoints.open_tunnel(config.interface_name, config.interface_mtu)
         self._open.callback(tunnel.close)
+        self._tunnel = tunnel
         return tunnel
 
     def open_port(self, config: TunnelConfig) -> None:
         """Listen with the protocol, whose alarm is given back whatever happens."""
+        self.protocol.copies_dscp = config.copy_dscp
         self._open.callback(self.protocol.end)
         try:
             transport = self._surroundings.endpoints.listen_udp(
@@ -160,6 +208,7 @@ class TunnelService(RoleService[Config]):
             keyword = "BindAddress" if error.errno == EADDRNOTAVAIL else "BindPort"
             raise StartFailure(f"{config.where(keyword)}: {error.strerror}") from error
         self._ports.append(transport)
+        self._protocols.append(self.protocol)
 
     @property
     def port(self) -> int:
@@ -169,13 +218,27 @@ class TunnelService(RoleService[Config]):
     def watch(self, network: INetwork) -> None:
         """Notice when the addresses of the namespace, or its ways to the IPv4 Internet, change."""
         self._attached = _own(network), network.ways_out()
-        watch = network.watch(lambda: self.changed(network))
+        watch = network.watch(lambda: self._noticed(network))
         self._open.callback(watch.close)
 
     def startService(self) -> None:
         super().startService()
         self._log.info("{role}: Starting...", role=self.name)
         self.protocol.begin()
+
+    def _noticed(self, network: INetwork) -> None:
+        self.changed(network)
+        if self.running:
+            self._diagnosis.say(self.diagnose(network))
+
+    def diagnose(self, network: INetwork) -> Finding | None:
+        """What is wrong with the tunnel."""
+        return tampered(network, self._tunnel, self.configured, self._surroundings.endpoints.namespace is not None)
+
+    @property
+    def configured(self) -> Configured:
+        """What the tunnel was given."""
+        return Configured()
 
     def changed(self, network: INetwork) -> None:
         """Addresses, links or routes have changed."""
@@ -193,6 +256,7 @@ class TeredoClientService(TunnelService[ClientConfig]):
 
     protocol: TeredoClientProtocol
     _names: ServerNames | None = None
+    _neighbourhood: Neighbourhood | None = None
     _needless = False
 
     def open(self, network: INetwork) -> None:
@@ -218,22 +282,53 @@ class TeredoClientService(TunnelService[ClientConfig]):
                 credential=credential,
                 in_order=config.server_order is ServerOrder.LISTED,
                 strict=config.qualification is Qualification.STRICT,
+                accept_strangers=config.accept_strangers,
+                bubble_ttl=config.bubble_ttl,
+                longest_interval=LONGEST_REFRESH_INTERVAL if config.determine_interval else None,
+                probe_filtering=config.probe_filtering,
             )
         )
-        self._tunnel = tunnel
-        address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
+        self._address = address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
         self._open.callback(address.close)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
         self.open_port(config)
+        with blaming(config, "BindPort"):
+            errors = hear_unreachable(around.endpoints, self._scope.owns, self.port, self.protocol.unreachable)
+        self._open.callback(errors.close)
+        if config.local_discovery:
+            self._join_group(network)
         self.watch(network)
         self._rest_if_needless(network)
         self._names = ServerNames(config, around.resolve, self._scope.permits, around.clock, self._use_servers)
         self._open.callback(self._names.end)
         self.protocol.news = self._names.heard
+        self.protocol.listen = self._listen_besides
+
+    def _listen_besides(self, port: OtherPort) -> IUDPTransport:
+        return self._surroundings.endpoints.listen_udp(port, show_ipv4(self.config.bind_address), 0)
 
     def changed(self, network: INetwork) -> None:
         self._rest_if_needless(network)
         super().changed(network)
+        if self._neighbourhood is not None and self.running:
+            self._neighbourhood.look()
+
+    def _join_group(self, network: INetwork) -> None:
+        """RFC 4380 5.2.8. Somebody may have its port of all addresses, this client itself by its C{BindPort} too."""
+        protocol, own = self.protocol, self.config.bind_address
+        place = show_ipv4(ipv4_of(DISCOVERY_GROUP)), port_of(DISCOVERY_GROUP)
+        try:
+            group = self._surroundings.endpoints.join_group(self._ports[0], *place, protocol.discoveryReceived)
+        except OSError as error:
+            self._log.warn("{role}: no LocalDiscovery: {reason}", role=self.name, reason=error.strerror)
+            return
+        self._open.callback(group.close)
+        protocol.group = group
+        self._neighbourhood = Neighbourhood(group, network, own, protocol.attached)
+
+    @property
+    def configured(self) -> Configured:
+        return self._address.configured
 
     def _rest_if_needless(self, network: INetwork) -> None:
         """RFC 4380 5.5: no Teredo where there is other IPv6 connectivity, unless it was asked for by name."""
@@ -253,13 +348,23 @@ class TeredoClientService(TunnelService[ClientConfig]):
 
     def startService(self) -> None:
         super().startService()
+        if self._neighbourhood is not None:
+            self._neighbourhood.look()
         if self._names is not None:
             self._names.begin()
 
     def stopService(self) -> Deferred[None]:
         looked_up = succeed(None) if self._names is None else self._names.end()
-        stopped = super().stopService()
+        stopped = super().stopService().addCallback(lambda _: self._others_closed())
         return looked_up.addCallback(lambda _: stopped)
+
+    def _others_closed(self) -> Deferred[None]:
+        """The core's last act was to have its other ports closed."""
+        if self._names is None:  # it was never opened
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self.protocol.closed.addCallback(lambda _: closed.callback(None))
+        return closed
 
     def _use_servers(self, servers: Sequence[ServerAddresses]) -> None:
         self.protocol.core.qualification.use_servers(servers)
@@ -267,9 +372,14 @@ class TeredoClientService(TunnelService[ClientConfig]):
 
 
 class TeredoRelayService(TunnelService[RelayConfig]):
-    """A Teredo relay."""
+    """A Teredo relay.
+
+    @ivar ready: whether it wants traffic: it runs, and is not about to end.
+    """
 
     protocol: TeredoRelayProtocol
+    ready = False
+    _draining: Deferred[None] | None = None
 
     def open(self, network: INetwork) -> None:
         config, around = self.config, self._surroundings
@@ -296,7 +406,41 @@ class TeredoRelayService(TunnelService[RelayConfig]):
 
     def startService(self) -> None:
         super().startService()
+        self.ready = True
         self._log.info("{role}: Teredo pseudo-tunnel started", role=self.name)
+        say_sunset(self.config.title, self.config.sunset, self._surroundings.today())
+        self._diagnosis.say(self.diagnose(self._network))
+
+    @property
+    def configured(self) -> Configured:
+        return Configured(routes=((self.config.prefix + bytes(12), 32),))
+
+    def diagnose(self, network: INetwork) -> Finding | None:
+        return super().diagnose(network) or leads_elsewhere(network, self.config.prefix, self._tunnel)
+
+    def drain(self) -> Deferred[None] | None:
+        """Want no more traffic, and forward what comes for C{DrainTime} yet; asked again meanwhile, L{hurry}."""
+        if self._draining is not None:
+            self.hurry()
+        if not (self.ready and self.config.drain_time):
+            return None
+        self.ready = False
+        text = "{role}: not ready: forwarding for {seconds} s yet, until another signal at the latest"
+        self._log.info(text, role=self.name, seconds=self.config.drain_time)
+        alarm = self._surroundings.clock.alarm(self.hurry)
+        alarm.arm(self._surroundings.clock.now() + self.config.drain_time)
+        self._draining = Deferred()
+        return self._draining.addCallback(lambda _: alarm.cancel())
+
+    def hurry(self) -> None:
+        """Drain no longer."""
+        draining, self._draining = self._draining, None
+        if draining is not None:
+            draining.callback(None)
+
+    def stopService(self) -> Deferred[None]:
+        self.ready = False
+        return super().stopService()
 
     def changed(self, network: INetwork) -> None:
         if self.config.for_this_host:
@@ -331,6 +475,7 @@ class TeredoServerService(RoleService[ServerConfig]):
                 keyring=keyring,
                 secrets_required=config.secret_required,
                 symmetric_bubbles=config.symmetric_bubbles,
+                rate_limit=config.rate_limit,
             )
         )
         self.protocols = TeredoServerProtocol.pair(config.title, core, around.clock, native, around.observer)
@@ -347,6 +492,7 @@ class TeredoServerService(RoleService[ServerConfig]):
             first=show_ipv4(self.config.bind_address),
             second=show_ipv4(self.config.bind_address2),
         )
+        say_sunset(self.config.title, self.config.sunset, self._surroundings.today())
 
 
 def _own(network: INetwork) -> list[IPv4]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -17,7 +18,7 @@ from miredo.teredo.actions import Action
 
 
 class Sent(NamedTuple):
-    """A role sent a datagram from its address number C{via}."""
+    """A role sent a datagram from its address number C{via}, a client from that port of its own."""
 
     role: str
     at: float
@@ -51,13 +52,17 @@ Resolver = Callable[[str], Deferred[list[IPv4]]]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The outside of a role: everything that is not protocol."""
+    """The outside of a role: everything that is not protocol.
+
+    @ivar today: the day of the calendar, where the host is.
+    """
 
     endpoints: IEndpoints
     clock: IClock
     dice: Dice
     resolve: Resolver
     observer: Observer | None = None
+    today: Callable[[], date] = date.today
 
 
 class StartFailure(Exception):

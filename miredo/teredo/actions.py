@@ -9,15 +9,40 @@ from typing import NamedTuple
 from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, port_of
 
 PRIMARY, SECONDARY = 0, 1
-"""Which of its own two IPv4 addresses a server sends from; a client and a relay have only the first."""
+"""Which of its own two IPv4 addresses a server sends from, or a client that has its service port and its secondary port
+(RFC 4380 5.2.7); a relay has only the first."""
+FILTERING_PORT = 2
+"""A client's port that is there to look into the NAT's filtering."""
 
 
 class SendDatagram(NamedTuple):
-    """Send C{payload} over UDP from our service port."""
+    """Send C{payload} over UDP from our service port.
+
+    @ivar ttl: of the IPv4 packet; C{None} is the system's usual one.
+    """
 
     payload: bytes
     to: Endpoint
     via: int = PRIMARY
+    ttl: int | None = None
+
+
+class SendToGroup(NamedTuple):
+    """Send C{payload} from our service port to the discovery group, on every link where it is joined, with TTL 1."""
+
+    payload: bytes
+
+
+class OpenPort(NamedTuple):
+    """Open another port of a client, to send and receive C{via}; any free number does."""
+
+    via: int
+
+
+class ClosePort(NamedTuple):
+    """Close that port."""
+
+    via: int
 
 
 class DeliverPacket(NamedTuple):
@@ -68,6 +93,19 @@ class SecretExpiring(NamedTuple):
     server: Endpoint
 
 
+class RefreshDetermined(NamedTuple):
+    """The refresh interval is so many seconds from now on: what a search found, or what it is when nothing is known."""
+
+    interval: float
+
+
+class ServerRelays(NamedTuple):
+    """C{host} was reached through a relay at an address of our own server (RFC 6169 6.1.2)."""
+
+    server: Endpoint
+    host: IPv6
+
+
 class Mapping(Enum):
     """What two probes to one port of two addresses can tell of a NAT's mapping (RFC 4787 4.1)."""
 
@@ -76,12 +114,22 @@ class Mapping(Enum):
     DESTINATION_DEPENDENT = "destination-dependent"
 
 
+class Filtering(Enum):
+    """What an answer from an address that was never sent to can tell of a NAT's filtering (RFC 4787 5)."""
+
+    NOT_MEASURED = "not measured"
+    NOT_SEEN = "not seen"
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    ENDPOINT_DEPENDENT = "address-dependent or address-and-port-dependent"
+
+
 class NatObserved(NamedTuple):
     """The secondary server address was asked too: what is known of the NAT in front of us now."""
 
     mapping: Mapping
     mapped: Endpoint
     mapped_for_secondary: Endpoint | None
+    filtering: Filtering = Filtering.NOT_MEASURED
 
     @property
     def same_address(self) -> bool | None:
@@ -111,11 +159,14 @@ class AllLost(NamedTuple):
     """No peer may take the fast path any more."""
 
 
-Announcement = Qualified | Unqualified | ServerSilent | SecretExpiring | NatObserved
+Announcement = Qualified | Unqualified | ServerSilent | SecretExpiring | ServerRelays | NatObserved | RefreshDetermined
 """What a client says of itself."""
 
 Action = (
     SendDatagram
+    | SendToGroup
+    | OpenPort
+    | ClosePort
     | DeliverPacket
     | ForwardPacket
     | SendError
@@ -123,7 +174,9 @@ Action = (
     | Unqualified
     | ServerSilent
     | SecretExpiring
+    | ServerRelays
     | NatObserved
+    | RefreshDetermined
     | PeerTrusted
     | PeerLost
     | AllLost

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The relay's keyed bubble source: a link-local address that only the owner of a Teredo address can learn.
+"""A keyed bubble source: a link-local address that only the owner of a Teredo address can learn.
 
 RFC 4380 5.4.1 lets a relay send its bubbles from "a local IPv6 address". Ours is fe80::/64 with the first
 64 bits of HMAC-SHA256(key, the client's Teredo address): a bubble that comes back to it proves that the
 client received ours through its server, whatever its NAT maps, and the relay keeps no state until then.
+A client does so in some of its attempts, for peers that know no nonce (RFC 6081 5.2.4).
 """
 
 from __future__ import annotations

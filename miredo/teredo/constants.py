@@ -11,6 +11,16 @@ REFRESH_INTERVAL = 30.0
 REFRESH_LOW, REFRESH_HIGH = 0.75, 1.0
 """The randomised refresh interval as a share of the refresh interval (RFC 4380 5.2)."""
 
+LONGEST_REFRESH_INTERVAL = 120.0
+"""Seconds: the largest refresh interval that is looked for, if any is (RFC 4380 5.2.7)."""
+CONCLUSIVE_SHARE = 0.75
+"""Of the largest interval that may still do: from here on the search has concluded (RFC 4380 5.2.7, step 5)."""
+INTERVAL_BUBBLE_PATIENCE, INTERVAL_BUBBLES = 2.0, 4
+"""Seconds to wait for the bubble to the secondary port, and how many are sent: one, repeated at most three times (RFC
+4380 5.2.7, step 3)."""
+SETTLED_LIFE = 3600.0
+"""Seconds that a mapping has to live for its end not to be put down to the refresh interval. Ours."""
+
 REST_LOW, REST_HIGH = 8.0, 12.0
 """Seconds from the last solicitation of a round to the next round. Ours: C miredo takes 100 s."""
 REST_PATIENCE = 600.0
@@ -46,6 +56,13 @@ NATIVE_PAUSE = 10.0
 
 ANSWER_SPACING = 1.0
 """Seconds between answers to indirect bubbles for one endpoint. Ours."""
+DISCOVERY_LOW, DISCOVERY_HIGH = 200.0, 300.0
+"""Seconds between discovery bubbles, evenly drawn (RFC 4380 5.2.8)."""
+DISCOVERY_SPACING = 1.0
+"""Seconds between discovery bubbles that something else asks for. Ours."""
+NEIGHBOUR_VALIDITY = 600.0
+"""Seconds after its last discovery bubble in which a peer is local (RFC 4380 5.2.4 case 3)."""
+
 ANSWER_LIMIT = 4
 """Answers for one endpoint in ATTEMPT_WINDOW seconds without a direct packet from it. Ours."""
 
@@ -72,5 +89,12 @@ SERVER_ICMPV6_LIMIT = 88
 """Bytes of ICMPv6 that a server forwards. Ours is C miredo's and Microsoft's limit."""
 FOREIGN_PORT_BUBBLE_LIMIT = 128
 """Bytes of a bubble, trailers and all, that a server takes from a port other than the embedded one. Ours."""
+SERVER_BURST = 2.0
+"""Seconds of a source's limit that a server lets through at once. Ours."""
+SERVER_SOURCES = 65536
+"""Sources whose limit a server keeps count of, for answers and for forwarding each. Ours: some 10 MB each."""
+BUBBLE_TTL = 2
+"""TTL of the first direct bubble to a client: it opens our NAT and dies before the client's, where it would hold the
+port that the client's answer needs (Linux masquerade). Ours; dolphin-emu and enet do likewise."""
 ECHO_NONCE_LENGTH = 16
 """Bytes of nonce in a connectivity test; RFC 4380 5.2.9 recommends at least 8."""

@@ -39,6 +39,7 @@ class Drop(Enum):
     ATTEMPTS_EXCEEDED = ("attempts-exceeded", "RFC 4380 5.2.6")
     MAPPING_MISMATCH = ("mapping-mismatch", "RFC 6081 5.2.4.4")
     UNKNOWN_PEER = ("unknown-peer", "RFC 4380 5.4.2")
+    UNSOLICITED = ("unsolicited", "RFC 6169 4.3")
     ERROR_LIMITED = ("error-limited", "RFC 4443 2.4(f)")
 
     # Client
@@ -49,7 +50,12 @@ class Drop(Enum):
     WRONG_NONCE = ("wrong-nonce", "RFC 4380 5.2.2")
     BAD_AUTHENTICATION = ("bad-authentication", "RFC 4380 5.2.2")
     BAD_ADVERTISEMENT = ("bad-advertisement", "RFC 4380 5.2.1")
+    SECONDARY_PORT = ("secondary-port", "RFC 4380 5.2.7")
     ANSWERS_EXCEEDED = ("answers-exceeded", "RFC 4380 5.2.6")
+    NOT_A_DISCOVERY = ("not-a-discovery", "RFC 4380 5.2.8")
+    OFF_SUBNET = ("off-subnet", "RFC 4380 5.2.8")
+    OTHER_NAT = ("other-nat", "RFC 4380 5.2.8")
+    NEIGHBOURS_FULL = ("neighbours-full", "ours")
 
     # Relay
     NOT_TEREDO = ("not-teredo", "RFC 4380 5.4.1")
@@ -63,6 +69,7 @@ class Drop(Enum):
     NOT_GLOBAL = ("not-global", "RFC 4380 5.3.1")
     HOP_LIMIT = ("hop-limit", "RFC 8200 3")
     BAD_SOLICITATION = ("bad-solicitation", "RFC 4380 5.3.1/4")
+    RATE_LIMITED = ("rate-limited", "ours: RFC 4380 7.3.5 and 7.4.1 tell of such floods")
     NO_AUTHENTICATION = ("no-authentication", "RFC 4380 5.3.1/4")
 
     # Echo responder

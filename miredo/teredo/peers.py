@@ -8,7 +8,8 @@ The rules (RFC 4380 5.2.3, 5.2.4, 5.4.1, 5.4.2):
   3. A packet may come in from a trusted peer if it came from that endpoint.
   4. A peer that was silent for 30 s is stale: it takes no packet, but a packet from its endpoint makes it
      fresh again. After 300 s it is forgotten.
-  5. When the table is full, the peer that was silent longest makes room; any stale one before a fresh one.
+  5. When the table is full, the peer that was silent longest makes room: a stale one first; then one that came to us
+     uninvited, as anybody can who may write any source on a datagram; then one that our host has sent to first.
 
 C{egress} and C{ingress} are the whole per-packet path; everything else about a peer is told to the fast
 path by L{PeerTrusted}, L{PeerLost} and L{AllLost}, and the fast path tells what it saw by L{Peers.seen}.
@@ -25,19 +26,24 @@ from miredo.teredo.constants import PEER_RETENTION, PEER_VALIDITY
 from miredo.teredo.silences import Addressed, Silence, Silences
 from miredo.teredo.timers import Wheel
 
+SPARED, SPARING_AGE = 8, 1.0
+"""Of the uninvited, how many are looked at for one that has been silent for so many seconds. Ours."""
+
 
 class Peer:
     """One trusted peer; times in seconds of the core's clock.
 
     @ivar unanswered: when the first packet was sent to it since the last one came from it.
+    @ivar moved: when it was last found behind another endpoint than before.
     """
 
-    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx", "unanswered")
+    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx", "moved", "unanswered")
 
     def __init__(self, address: IPv6, endpoint: Endpoint, now: float) -> None:
         self.address = address
         self.endpoint = endpoint
         self.last_rx = now
+        self.moved = -inf
         # RFC 4380 5.2.3 case 3: as if last sent to 30 s ago, so that the first bubble is allowed.
         self.last_tx = now - PEER_VALIDITY
         self.unanswered: float | None = None
@@ -67,6 +73,7 @@ class Peers:
         self._silences = None if dice is None else Silences(dice, self._is_current)
         self._peers: dict[IPv6, Peer] = {}
         self._stale: dict[IPv6, Peer] = {}  # in the order in which they fell silent
+        self._uninvited: dict[IPv6, Peer] = {}  # in the order in which they came, or were spared last
         self._aging: Wheel[Peer] = Wheel()
 
     def __len__(self) -> int:
@@ -104,18 +111,27 @@ class Peers:
 
     # ------------------------------------------------------------ what the core learns
 
-    def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
-        """C{endpoint} was proved to answer for C{address}, just now."""
+    def trust(self, address: IPv6, endpoint: Endpoint, now: float, *, invited: bool = True) -> list[Action]:
+        """C{endpoint} was proved to answer for C{address}, just now.
+
+        @param invited: whether our host has sent to it first.
+        """
         peer = self._peers.get(address)
         self.last_heard = now
+        if invited:
+            self._uninvited.pop(address, None)
         if peer is None:
-            evicted = self._make_room()
+            evicted = self._make_room(now)
             peer = self._peers[address] = Peer(address, endpoint, now)
+            if not invited:
+                self._uninvited[address] = peer
             self._look_again(peer, now + PEER_VALIDITY)
             return [*evicted, PeerTrusted(address, endpoint)]
         peer.last_rx = now
         if peer.fresh and peer.endpoint == endpoint:
             return []
+        if peer.endpoint != endpoint:
+            peer.moved = now
         if not peer.fresh:
             del self._stale[address]
             self._look_again(peer, now + PEER_VALIDITY)
@@ -147,6 +163,7 @@ class Peers:
         had_any = bool(self._peers)
         self._peers.clear()
         self._stale.clear()
+        self._uninvited.clear()
         self._aging.clear()
         if self._silences is not None:
             self._silences.clear()
@@ -192,6 +209,8 @@ class Peers:
 
     def _look_again(self, peer: Peer, when: float) -> None:
         peer.check = self._aging.put(when, peer)
+        if len(self._aging) > 2 * self._limit:  # most of them made room for others before their time
+            self._aging.sift(lambda second, each: self._is_current(each) and each.check == second)
 
     def _is_current(self, peer: Addressed) -> bool:
         return self._peers.get(peer.address) is peer
@@ -199,14 +218,29 @@ class Peers:
     def _forget(self, peer: Peer) -> None:
         del self._peers[peer.address]
         self._stale.pop(peer.address, None)
+        self._uninvited.pop(peer.address, None)
 
-    def _make_room(self) -> list[Action]:
+    def _first_uninvited(self, now: float) -> Peer | None:
+        """The one that came first; a few that were heard a moment ago are spared."""
+        for _ in range(min(SPARED, len(self._uninvited))):
+            address, peer = next(iter(self._uninvited.items()))
+            if now - peer.last_rx >= SPARING_AGE:
+                return peer
+            del self._uninvited[address]
+            self._uninvited[address] = peer
+        return next(iter(self._uninvited.values()), None)
+
+    def _make_room(self, now: float) -> list[Action]:
         """The peer silent longest goes, as far as the aging order knows; 0 or 1 action."""
         if len(self._peers) < self._limit:
             return []
         if self._stale:
             self._forget(next(iter(self._stale.values())))
             return []
+        uninvited = self._first_uninvited(now)
+        if uninvited is not None:
+            self._forget(uninvited)
+            return [PeerLost(uninvited.address)]
         while first := self._aging.take_first():
             second, peer = first
             if not self._is_current(peer) or second != peer.check:

@@ -29,6 +29,7 @@ from miredo.address.endpoint import Dice, Endpoint, IPv4, IPv6, endpoint
 from miredo.address.teredo import (
     ALL_ROUTERS,
     CLIENT_LINK_LOCAL,
+    CONE_LINK_LOCAL,
     LEGACY_PREFIX,
     SERVICE_PREFIX,
     TEREDO_PORT,
@@ -74,6 +75,7 @@ from miredo.wire.ipv6 import parse_ipv6
 from miredo.wire.reader import MalformedPacket
 
 SOLICITATION = emit_icmpv6(CLIENT_LINK_LOCAL, ALL_ROUTERS, RouterSolicitation())
+CONE_SOLICITATION = emit_icmpv6(CONE_LINK_LOCAL, ALL_ROUTERS, RouterSolicitation())
 
 
 class Server(NamedTuple):
@@ -154,6 +156,9 @@ class Qualification:
     @param credential: what is shared with the servers, for secure qualification (RFC 4380 5.2.2).
     @param in_order: solicit a server only when those before it are silent.
     @param strict: the address waits for the secondary server address.
+    @param diagnosing: ask the secondary server address at all.
+    @param cone: solicit with the cone bit set (RFC 4380 5.2.1), for no address of ours.
+    @ivar refresh_interval: seconds; another one counts from the next packet of the server on.
     """
 
     def __init__(
@@ -165,16 +170,20 @@ class Qualification:
         *,
         in_order: bool = False,
         strict: bool = False,
+        diagnosing: bool = True,
+        cone: bool = False,
     ) -> None:
         self._servers = list(servers)
         self._choice = 0
         self._silent = 0  # how many servers did not answer since one did, or since the last rest
         self._dice = dice
-        self._refresh_interval = refresh_interval
+        self.refresh_interval = refresh_interval
         self._credential = credential
         self._told_expiring = False
         self._in_order = in_order
         self._strict = strict
+        self._diagnosing = diagnosing
+        self._link_local = CONE_LINK_LOCAL if cone else CLIENT_LINK_LOCAL
         self._suspected = -inf
         self.state: State = Idle()
         self._probe: SecondaryProbe | None = None
@@ -345,7 +354,7 @@ class Qualification:
         try:
             parsed, _ = parse_ipv6(packet)
             advertisement = parse_icmpv6(parsed)
-            if not isinstance(advertisement, RouterAdvertisement) or parsed.destination != CLIENT_LINK_LOCAL:
+            if not isinstance(advertisement, RouterAdvertisement) or parsed.destination != self._link_local:
                 return None
             check_router_advertisement(parsed, advertisement)
         except MalformedPacket:
@@ -364,7 +373,7 @@ class Qualification:
         self._silent = 0
         if held is not None and held.mapped == mapped and held.mtu == mtu:
             self.state = Holding(held, until)
-            return [] if self._mapping or self._probe else [self._ask_secondary(1, now)]
+            return [] if self._mapping or self._probe else self._diagnose(now)
         # RFC 5991 3.1: the random bits are drawn anew when the mapping changes, and kept while it does not.
         if held is not None and held.mapped == mapped:
             address = held.address
@@ -374,11 +383,14 @@ class Qualification:
         candidate = Address(address, mapped, mtu)
         if self._strict and held is None:
             return [self._ask_secondary(1, now, candidate)]
-        return [*self._hold(candidate, now), self._ask_secondary(1, now)]
+        return [*self._hold(candidate, now), *self._diagnose(now)]
 
     def _hold(self, address: Address, now: float) -> list[Action]:
         self.state = Holding(address, now + self._interval())
         return [Qualified(address.address, address.mtu, address.mapped, server_endpoint(self.server.primary))]
+
+    def _diagnose(self, now: float) -> list[Action]:
+        return [self._ask_secondary(1, now)] if self._diagnosing else []
 
     def _learn_mapping(self, for_secondary: Endpoint, probe: SecondaryProbe, now: float) -> list[Action]:
         self._probe = None
@@ -411,9 +423,10 @@ class Qualification:
         return SendDatagram(self._solicitation(nonce), server_endpoint(self.server.secondary))
 
     def _solicitation(self, nonce: bytes) -> bytes:
+        packet = SOLICITATION if self._link_local == CLIENT_LINK_LOCAL else CONE_SOLICITATION
         if self._credential is None:
-            return emit_nonce_authentication(nonce) + SOLICITATION
-        return self._credential.protect(nonce, KEY_VALID, SOLICITATION)
+            return emit_nonce_authentication(nonce) + packet
+        return self._credential.protect(nonce, KEY_VALID, packet)
 
     def _probe_again(self, probe: SecondaryProbe, now: float) -> list[Action]:
         held = self.held
@@ -441,7 +454,7 @@ class Qualification:
         return actions
 
     def _interval(self) -> float:
-        return self._refresh_interval * uniform(self._dice, REFRESH_LOW, REFRESH_HIGH)
+        return self.refresh_interval * uniform(self._dice, REFRESH_LOW, REFRESH_HIGH)
 
 
 def server_endpoint(server: IPv4) -> Endpoint:

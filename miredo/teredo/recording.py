@@ -55,7 +55,16 @@ _CHUNK = struct.Struct("!II")
 _TUNNEL_INPUTS = ("start", "stop", "resumed", "expire", "receive", "transmit", "passes")
 _PEERS_INPUTS = ("peers.seen", "peers.egress", "peers.ingress")
 INPUTS: dict[str, tuple[str, ...]] = {
-    "client": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "unreachable", "qualification.use_servers", "_scope.attached"),
+    "client": (
+        *_TUNNEL_INPUTS,
+        *_PEERS_INPUTS,
+        "unreachable",
+        "receive_on",
+        "discovered",
+        "attached",
+        "qualification.use_servers",
+        "_scope.attached",
+    ),
     "relay": (*_TUNNEL_INPUTS, *_PEERS_INPUTS, "serve", "_scope.attached"),
     "server": ("receive", "_scope.attached"),
 }

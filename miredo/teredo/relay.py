@@ -26,6 +26,7 @@ from miredo.teredo.bubblesource import BubbleSources
 from miredo.teredo.buckets import TokenBucket
 from miredo.teredo.constants import ATTEMPT_WINDOW, LARGEST_MTU
 from miredo.teredo.drops import Drop, Drops
+from miredo.teredo.newcomers import Newcomers
 from miredo.teredo.peers import Peers
 from miredo.teredo.plain import is_plain_data, routing_refusal
 from miredo.teredo.qualification import server_endpoint
@@ -77,6 +78,7 @@ class Relay:
         self._open_to_all = open_to_all
         self._served = served
         self._sources = BubbleSources(dice)
+        self._newcomers = Newcomers()
         bucket = TokenBucket(ATTEMPT_RATE, ATTEMPT_BURST)  # a relay holds nothing, so it has no strangers
         self._traversal = Traversal(self.peers, self.drops, contact_limit, bucket, bucket, self._attempt, _pause)
 
@@ -126,7 +128,12 @@ class Relay:
             return [SendDatagram(packet, to)]
         if not (self._permits(mapped_of(destination)) and self._scope.permits_server(server_of(destination))):
             return self._drop(Drop.FORBIDDEN_IPV4)
+        if not (self._is_known(destination) or self._newcomers.admit(destination, source_of(packet), now)):
+            return self._drop(Drop.RATE_LIMITED)
         return self._traversal.queue(destination, packet, now)
+
+    def _is_known(self, client: IPv6) -> bool:
+        return self._traversal.get(client) is not None or self.peers.get(client) is not None
 
     # ------------------------------------------------------------ from Teredo clients
 
@@ -165,14 +172,13 @@ class Relay:
         source = source_of(packet)
         if self.peers.matches(source, outer):
             return True
-        contact = self._traversal.get(source)
-        known = self._open_to_all or contact is not None or self.peers.get(source) is not None
-        if known and mapped_of(source) == outer:
+        if (self._open_to_all or self._is_known(source)) and mapped_of(source) == outer:
             return True
         if not is_bubble(packet):
             return False
         if self._sources.is_source_for(destination_of(packet), source, now):
             return True
+        contact = self._traversal.get(source)
         return contact is not None and contact.nonce is not None and nonce == contact.nonce
 
     def _accept(self, packet: bytes, outer: Endpoint, now: float) -> list[Action]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Teredo server (RFC 4380 5.3): stateless; every datagram is answered, forwarded or dropped by itself.
+"""A Teredo server (RFC 4380 5.3): stateless but for limits; a datagram is answered, forwarded or dropped by itself.
 
 What is let through, in the order of RFC 4380 5.3.1:
 
@@ -15,6 +15,9 @@ What is let through, in the order of RFC 4380 5.3.1:
     to our link-local    an Echo Request is answered; nothing else
     Teredo destination   to the embedded endpoint, with an origin indication if it is a client of ours
     other destination    to the native IPv6 network, from a proved Teredo source only
+
+What passed all this still has a limit a source: one for answers, and one for what is forwarded, so that solicitations
+under the false address of somebody do not stop what that one has forwarded.
 """
 
 from __future__ import annotations
@@ -34,7 +37,14 @@ from miredo.address.teredo import (
     server_of,
 )
 from miredo.teredo.actions import PRIMARY, SECONDARY, Action, ForwardPacket, SendDatagram
-from miredo.teredo.constants import FOREIGN_PORT_BUBBLE_LIMIT, SERVER_ICMPV6_LIMIT, TUNNEL_MTU
+from miredo.teredo.buckets import SourceBuckets
+from miredo.teredo.constants import (
+    FOREIGN_PORT_BUBBLE_LIMIT,
+    SERVER_BURST,
+    SERVER_ICMPV6_LIMIT,
+    SERVER_SOURCES,
+    TUNNEL_MTU,
+)
 from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.security import KEY_EXPIRING, KEY_VALID, Keyring
 from miredo.wire.bubble import is_bubble
@@ -81,6 +91,7 @@ class Server:
     @param mtu: what its Router Advertisements say, in bytes.
     @param keyring: the secrets shared with clients.
     @param secrets_required: only clients that prove a secret are answered (RFC 4380 5.3.1/4).
+    @param rate_limit: answers a second to one IPv4 address, and packets a second forwarded from one; 0 is no limit.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Server:
         keyring: Keyring | None = None,
         secrets_required: bool = False,
         symmetric_bubbles: SymmetricBubbles = SymmetricBubbles.PORT,
+        rate_limit: int = 0,
     ) -> None:
         self.drops: Drops = Drops()
         self._addresses = addresses
@@ -103,9 +115,12 @@ class Server:
         self._symmetric_bubbles = symmetric_bubbles
         self._link_local = server_link_local(addresses[PRIMARY])
         self._link_locals = tuple(map(server_link_local, addresses))
+        burst = SERVER_BURST * rate_limit
+        self._answered = SourceBuckets(rate_limit, burst, SERVER_SOURCES)
+        self._forwarded = SourceBuckets(rate_limit, burst, SERVER_SOURCES)
         self._advertisement = teredo_router_advertisement(prefix + addresses[PRIMARY], mtu)
 
-    def receive(self, datagram: bytes, outer: Endpoint, via: int) -> list[Action]:
+    def receive(self, datagram: bytes, outer: Endpoint, via: int, now: float) -> list[Action]:
         """A datagram came to our address number C{via}."""
         source_ipv4 = ipv4_of(outer)
         if source_ipv4 in self._addresses and port_of(outer) == TEREDO_PORT:
@@ -120,18 +135,20 @@ class Server:
             return self._drop(Drop.UNEXPECTED_HEADER)
         destination = destination_of(encapsulated.packet)
         if destination == ALL_ROUTERS:
-            return self._advertise(encapsulated, outer, via)
+            return self._advertise(encapsulated, outer, via, now)
         if destination in self._link_locals:
-            return self._echo(encapsulated.packet, outer, via)
-        return self._forward(encapsulated, outer)
+            return self._echo(encapsulated.packet, outer, via, now)
+        return self._forward(encapsulated, outer, now)
 
     # ------------------------------------------------------------ Router Solicitations
 
-    def _advertise(self, encapsulated: Encapsulated, outer: Endpoint, via: int) -> list[Action]:
+    def _advertise(self, encapsulated: Encapsulated, outer: Endpoint, via: int, now: float) -> list[Action]:
         """RFC 4380 5.3.2. A cone solicitation is answered from the other address (RFC 5991 3.2 keeps that)."""
         solicited = self._solicitor(encapsulated.packet)
         if solicited is None:
             return self._drop(Drop.BAD_SOLICITATION)
+        if not self._answered.take(ipv4_of(outer), now):
+            return self._drop(Drop.RATE_LIMITED)
         authentication, credential = encapsulated.authentication, None
         if self._keyring and authentication is not None and authentication.identifier:
             credential = self._keyring.authenticated(authentication, encapsulated.packet)
@@ -166,7 +183,7 @@ class Server:
 
     # ------------------------------------------------------------ echo requests
 
-    def _echo(self, packet: bytes, outer: Endpoint, via: int) -> list[Action]:
+    def _echo(self, packet: bytes, outer: Endpoint, via: int, now: float) -> list[Action]:
         """An Echo Request to our link-local address (RFC 4380 5.3.1), from a proved Teredo source."""
         refusal = self._refusal(packet, len(packet), outer)
         if refusal is not None:
@@ -178,16 +195,20 @@ class Server:
             return self._drop(Drop.MALFORMED)
         if not isinstance(message, EchoRequest):
             return self._drop(Drop.NOT_GLOBAL)
+        if not self._answered.take(ipv4_of(outer), now):
+            return self._drop(Drop.RATE_LIMITED)
         reply = EchoReply(message.identifier, message.sequence, message.data)
         return [SendDatagram(emit_icmpv6(parsed.destination, parsed.source, reply, ECHO_HOP_LIMIT), outer, via)]
 
     # ------------------------------------------------------------ everything else
 
-    def _forward(self, encapsulated: Encapsulated, outer: Endpoint) -> list[Action]:
+    def _forward(self, encapsulated: Encapsulated, outer: Endpoint, now: float) -> list[Action]:
         packet = encapsulated.packet
         refusal = self._refusal(packet, len(packet) + len(encapsulated.trailers), outer)
         if refusal is not None:
             return self._drop(refusal)
+        if not self._forwarded.take(ipv4_of(outer), now):
+            return self._drop(Drop.RATE_LIMITED)
         if is_teredo(destination_of(packet), self._prefix):
             return self._to_client(packet + encapsulated.trailers, outer)
         return self._to_native(packet)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -63,11 +64,17 @@ class Wheel(Generic[Item]):
 
     def __init__(self) -> None:
         self._slots: dict[int, list[Item]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many times items are put down, also for seconds that no longer matter to their owner."""
+        return self._size
 
     def put(self, when: float, item: Item) -> int:
         """Look at C{item} in the second that C{when} ends in; gives that second."""
         second = math.ceil(when)
         self._slots.setdefault(second, []).append(item)
+        self._size += 1
         return second
 
     @property
@@ -79,7 +86,9 @@ class Wheel(Generic[Item]):
         deadline = self.deadline
         if deadline is None or deadline > now:
             return []
-        return self._slots.pop(int(deadline))
+        due = self._slots.pop(int(deadline))
+        self._size -= len(due)
+        return due
 
     def take_first(self) -> tuple[int, Item] | None:
         """An item of the earliest second, due or not, and that second; None when there is none."""
@@ -87,9 +96,17 @@ class Wheel(Generic[Item]):
             return None
         second = min(self._slots)
         item = self._slots[second].pop()
+        self._size -= 1
         if not self._slots[second]:
             del self._slots[second]
         return second, item
 
+    def sift(self, matters: Callable[[int, Item], bool]) -> None:
+        """Forget the items and seconds that do not matter."""
+        kept = {second: [item for item in items if matters(second, item)] for second, items in self._slots.items()}
+        self._slots = {second: items for second, items in kept.items() if items}
+        self._size = sum(map(len, self._slots.values()))
+
     def clear(self) -> None:
         self._slots.clear()
+        self._size = 0

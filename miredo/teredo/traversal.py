@@ -6,6 +6,9 @@ The rules (RFC 4380 5.2.4, 5.2.6, 5.2.9, 5.4.1):
   1. One attempt is a direct bubble, an indirect bubble, both together, or a connectivity test: what the
      role's C{attempt} makes.
   2. Four attempts, 2.25 s apart; the first not earlier than 2 s after the last transmission to the peer.
+     That is RFC 4380 5.2.6, of bubbles. The test of a native host goes to our server and not to the peer: it
+     need only be 2 s since the host's relay was last another one (ours), so that a relay takes over at once,
+     and two that take turns do not have us ask all the time.
      The RFC's bound is 4 in 300 s without a direct packet, at least 2 s apart; its retries hang on further
      packets of the host, ours on a timer, so that a single packet has all four.
   3. Packets of the host wait, first in first out. When the last attempt had no answer for 2.25 s they are
@@ -25,6 +28,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from miredo.address.endpoint import Dice, Endpoint, IPv6
+from miredo.address.teredo import is_teredo
 from miredo.teredo.actions import Action, DeliverPacket, SendDatagram, SendError
 from miredo.teredo.buckets import TokenBucket
 from miredo.teredo.constants import (
@@ -61,9 +65,12 @@ ANSWERED_ENDPOINTS = 4096
 
 
 class Contact:
-    """A peer that is being tried, or was in vain; C{nonce} and C{test} are what its answer must carry."""
+    """A peer that is being tried, or was in vain; C{nonce} and C{test} are what its answer must carry.
 
-    __slots__ = ("address", "attempts", "begun", "held", "nonce", "queue", "refused", "started", "test")
+    @ivar bubbled: whether a direct bubble has left for it.
+    """
+
+    __slots__ = ("address", "attempts", "begun", "bubbled", "held", "nonce", "queue", "refused", "started", "test")
 
     def __init__(self, address: IPv6) -> None:
         self.address = address
@@ -71,6 +78,7 @@ class Contact:
         self.started = 0.0
         self.attempts = 0
         self.refused = False
+        self.bubbled = False
         self.nonce: bytes | None = None
         self.test: bytes | None = None
         self.queue = PacketQueue()
@@ -152,7 +160,7 @@ class Traversal:
 
     def trust(self, address: IPv6, endpoint: Endpoint, now: float) -> list[Action]:
         """C{endpoint} answers for C{address}: what waited goes its way, oldest first."""
-        actions = self._peers.trust(address, endpoint, now)
+        actions = self._peers.trust(address, endpoint, now, invited=address in self._contacts)
         contact = self._table_of(address).pop(address, None)
         if contact is None:
             return actions
@@ -230,23 +238,28 @@ class Traversal:
             # The host sends to a stranger: what is held stays, and no attempt that strangers starved counts.
             stranger = self._strangers.pop(address)
             self._agenda.remove(stranger)
-            contact.held, contact.test = stranger.held, stranger.test
+            contact.held, contact.test, contact.bubbled = stranger.held, stranger.test, stranger.bubbled
         return contact, actions
 
     def _table_of(self, address: IPv6) -> OrderedDict[IPv6, Contact]:
         return self._contacts if address in self._contacts else self._strangers
 
     def _begin(self, contact: Contact, now: float) -> list[Action]:
-        """Make the first attempt, or put it off until 2 s after the last transmission (RFC 4380 5.2.6)."""
+        """Make the first attempt, or put it off (rule 2)."""
         if contact.begun:
             return []
         contact.begun = True
-        peer = self._peers.get(contact.address)
-        earliest = peer.last_tx + ATTEMPT_SPACING if peer is not None else now
+        earliest = self._earliest(contact.address, now)
         if earliest > now:
             self._agenda.put(earliest, contact)
             return []
         return self._try(contact, now)
+
+    def _earliest(self, address: IPv6, now: float) -> float:
+        peer = self._peers.get(address)
+        if peer is None:
+            return now
+        return (peer.last_tx if is_teredo(address) else peer.moved) + ATTEMPT_SPACING
 
     def _try(self, contact: Contact, now: float) -> list[Action]:
         # A late attempt, after a sleep, puts off the next round: RFC 4380 5.2.6 counts in any 300 s.

@@ -114,6 +114,11 @@ def destination_of(raw: bytes) -> IPv6:
     return raw[24:40]
 
 
+def dscp_of(datagram: bytes) -> int:
+    """The DSCP (RFC 2474 3) of an IPv6 packet; 0 for what is none."""
+    return (datagram[0] & 0x0F) << 2 | datagram[1] >> 6 if len(datagram) > 1 and datagram[0] >> 4 == 6 else 0
+
+
 def next_header_of(raw: bytes) -> int:
     """What follows the fixed header: an upper layer or an extension."""
     return raw[6]

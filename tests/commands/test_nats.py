@@ -35,7 +35,7 @@ def test_on_real_packets_every_first_packet_is_answered(namespaces: None) -> Non
     ended = nats("--delay", "0", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     told = json.loads(ended.stdout)
-    assert len(told) == 2 * len(KINDS) + 9
+    assert len(told) == 2 * len(KINDS) + 25
     assert all(0 < each["rtt_ms"] < 2000 for each in told)  # no bubble had to be repeated
 
 

@@ -44,6 +44,16 @@ def test_the_mire_file_is_a_responder_on_an_example_address() -> None:
     assert configuration.roles == (MireConfig(name="m", bind_address=parse_ipv4("192.0.2.25")),)
 
 
+def test_the_file_of_a_server_that_is_a_relay_too_has_both_on_one_address() -> None:
+    configuration = load(ETC / "server-and-relay.conf", strict=True)
+    assert configuration.warnings == ()
+    first = parse_ipv4("192.0.2.1")
+    assert configuration.roles == (
+        ServerConfig(name="s", bind_address=first),
+        RelayConfig(name="r", bind_address=first, bind_port=3545, served=("2001:db8::/32",)),
+    )
+
+
 def test_the_lab_file_has_four_roles_each_in_a_namespace_of_its_own() -> None:
     first = parse_ipv4("192.0.2.1")
     relay = parse_endpoint("192.0.2.17:3545")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What good files say."""
 
+from datetime import date
 from typing import TypeVar
 
 import pytest
@@ -245,6 +246,32 @@ def test_a_server_named_for_one_of_several_clients_is_an_error() -> None:
 def test_a_bad_server_on_the_command_line_is_said_to_be_there(name: str) -> None:
     with pytest.raises(ConfigError, match=r"^command line: error: ServerAddress: "):
         parse("", "miredo.conf", server_name=name)
+
+
+# Limits and days
+
+
+def test_a_server_has_a_limit_for_each_source_and_a_last_day() -> None:
+    server = only(ServerConfig, "ServerBindAddress 192.0.2.1\nRateLimit 0\nSunset 2028-02-29")
+    assert (server.rate_limit, server.sunset) == (0, date(2028, 2, 29))
+    assert only(ServerConfig, "ServerBindAddress 192.0.2.1").rate_limit == 200
+    assert only(RelayConfig, "RelayType cone\nSunset 2028-02-29").sunset == date(2028, 2, 29)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Sunset 2027-02-29", "2027-02-29 is no day of the calendar"),
+        ("Sunset 31.12.2027", "31.12.2027 is not a date"),
+        ("Sunset 20271231", "20271231 is not a date"),
+        ("Sunset 2027-W01-1", "2027-W01-1 is not a date"),
+        ("RateLimit -1", "-1 is not a number of packets from 0 to 1000000"),
+        ("RateLimit 1.5", "1.5 is not a number of packets"),
+    ],
+)
+def test_what_is_no_limit_and_no_day_is_refused(line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(f"ServerBindAddress 192.0.2.1\n{line}", "a.conf")
 
 
 # Places

@@ -25,6 +25,7 @@ from miredo.wire import ipv6 as ipv6_wire
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.checksum import internet_checksum, transport_checksum
 from miredo.wire.encapsulation import emit_encapsulation, parse_encapsulation
+from miredo.wire.icmpv4 import emit_unreachable, parse_unreachable, requoted
 from miredo.wire.icmpv6 import (
     check_router_advertisement,
     check_router_solicitation,
@@ -121,6 +122,19 @@ def with_ipv4_checksum(data: bytes) -> bytes:
     header = data[: (data[0] & 0x0F) * 4] if data else b""
     cleared = header[:10] + bytes(2) + header[12:]
     return cleared[:10] + internet_checksum(cleared).to_bytes(2, "big") + data[12:]
+
+
+def icmpv4(data: bytes) -> None:
+    """An ICMP error about a UDP datagram, as it is and with the right checksum."""
+    cleared = data[:2] + bytes(2) + data[4:]
+    for variant in (data, data[:2] + internet_checksum(cleared).to_bytes(2, "big") + data[4:]):
+        try:
+            found = parse_unreachable(variant)
+        except MalformedPacket:
+            continue
+        assert parse_unreachable(emit_unreachable(found.code, found.second_word, found.quote)) == found
+        again = parse_unreachable(emit_unreachable(3, 0, requoted(found.quote, found.destination)))
+        assert (again.source, again.destination) == (found.destination, found.destination)
 
 
 def udp(data: bytes) -> None:

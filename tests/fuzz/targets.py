@@ -17,9 +17,10 @@ from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
 from miredo.teredo.snapshots import dump
 from miredo.wire.bubble import emit_bubble
+from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable
 from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
 from miredo.wire.ipv4 import IPv4Packet, emit_ipv4_packet
-from miredo.wire.ipv6 import HEADER_LENGTH
+from miredo.wire.ipv6 import HEADER_LENGTH, UDP
 from miredo.wire.trailers import NonceTrailer, emit_trailer
 from miredo.wire.udp import UDPDatagram, emit_udp
 from tests.fuzz import cores, parsers
@@ -68,6 +69,14 @@ def trailers() -> Iterator[bytes]:
 def ipv4_packets() -> Iterator[bytes]:
     for options in (b"", bytes(4)):
         yield emit_ipv4_packet(IPv4Packet(0, 1, True, False, 0, 64, 17, SERVER, SERVER_B, b"payload", options))
+
+
+def icmp_errors() -> Iterator[bytes]:
+    """About a UDP datagram with options and without, as little of it as must be quoted."""
+    for options in (b"", bytes(4)):
+        udp = emit_udp(UDPDatagram(3544, 4096, b""), SERVER, SERVER_B)
+        quote = emit_ipv4_packet(IPv4Packet(0, 1, True, False, 0, 64, UDP, SERVER, SERVER_B, udp, options))
+        yield emit_unreachable(PORT_UNREACHABLE, 0, quote)
 
 
 def udp_datagrams() -> Iterator[bytes]:
@@ -204,6 +213,7 @@ TARGETS = {
     "ipv6": Target(parsers.ipv6, packets),
     "icmpv6": Target(parsers.icmpv6, lambda: (packet[HEADER_LENGTH:] for packet in packets()), longest=256),
     "ipv4": Target(parsers.ipv4, ipv4_packets, longest=128),
+    "icmpv4": Target(parsers.icmpv4, icmp_errors, longest=128),
     "udp": Target(parsers.udp, udp_datagrams, longest=64),
     "address": Target(parsers.address, addresses, longest=64),
     "config": Target(parsers.config, configurations, longest=1024),

@@ -22,7 +22,8 @@ from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.libc import CLONE_NEWNET, setns
 from miredo.kernel.namespaces import entered, path_of
 from miredo.lab.building import Laboratory
-from miredo.lab.nat import BEHAVIOURS, NatBehaviour
+from miredo.lab.fronts import Front
+from miredo.lab.nat import BEHAVIOURS, LINUX_MASQUERADE, NatBehaviour
 from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
@@ -41,17 +42,21 @@ ITS_SERVER = "ServerBindAddress 192.0.2.1\nServerBindAddress2 192.0.2.2\n"
 ITS_RELAY = "RelayType cone\nInterfaceName teredo\nBindAddress 192.0.2.17\nBindPort 3545\n"
 ITS_CLIENT = "InterfaceName teredo\nServerAddress 192.0.2.1\n"
 
-KINDS = [BEHAVIOURS[0], BEHAVIOURS[1], USUAL_NAT, BEHAVIOURS[4], BEHAVIOURS[8]]
+KINDS = [BEHAVIOURS[0], BEHAVIOURS[1], USUAL_NAT, BEHAVIOURS[4], BEHAVIOURS[8], LINUX_MASQUERADE]
 
 
-@pytest.fixture(autouse=True)
-def _peers() -> None:
-    """Skips where Debian's programs are not there, or their user cannot be become."""
+def need_them() -> None:
+    """Skip where Debian's programs are not there, or their user cannot be become."""
     if os.geteuid() != 0:
         pytest.skip("Debian's miredo becomes its own user, which needs root")
     for program, package in ((MIREDO, "miredo"), (MIREDO_SERVER, "miredo-server")):
         if not os.access(program, os.X_OK):
             pytest.skip(f"there is no {program}; cure: sudo apt-get install {package}")
+
+
+@pytest.fixture(autouse=True)
+def _programs() -> None:
+    need_them()
 
 
 class Peers:
@@ -161,7 +166,7 @@ async def qualified(node: str) -> IPv6:
     return found[0]
 
 
-async def answers(node: str, destination: IPv6) -> float:
+async def answers(node: str, destination: IPv6, patience: float = 12.0) -> float:
     """Seconds until a ping is answered; whoever is lost on the way is pinged again, as by any ping program."""
     reactor = install_reactor()
     clock = BoottimeClock(reactor)
@@ -174,11 +179,11 @@ async def answers(node: str, destination: IPv6) -> float:
                     pings.append(pinging.ping(destination))
             return any(ping.answered is not None for ping in pings)
 
-        await until(answered, 12)
+        await until(answered, patience)
     return min(ping.answered for ping in pings if ping.answered is not None) - pings[0].sent
 
 
-def in_the_lab(behaviour: NatBehaviour, text: str, body: Callable[[], Awaitable[None]]) -> None:
+def in_the_lab(front: Front, text: str, body: Callable[[], Awaitable[None]], other: Front = USUAL_NAT) -> None:
     """Build the lab with our roles of a configuration, and let C{body} run in it."""
     reactor = install_reactor()
     roles: Roles = assemble_on(IReactorCore(reactor), parse(text, "interop.conf", strict=True))
@@ -186,7 +191,7 @@ def in_the_lab(behaviour: NatBehaviour, text: str, body: Callable[[], Awaitable[
     laboratory = Laboratory(TEREDO_INTERNET, lambda node: KernelEndpoints(node, reactor), clock, os.urandom)
 
     async def whole() -> None:
-        laboratory.build({"client-a": behaviour, "client-b": USUAL_NAT})
+        laboratory.build({"client-a": front, "client-b": other})
         laboratory.start()
         roles.privilegedStartService()
         roles.startService()
@@ -222,19 +227,37 @@ def test_its_client_is_reached_from_the_native_network_first(behaviour: NatBehav
     in_the_lab(behaviour, OUR_SERVER + OUR_RELAY, body)
 
 
+@pytest.mark.parametrize("host_first", [False, True], ids=["client first", "native host first"])
+@pytest.mark.parametrize("relay_type", ["cone", "restricted"])
 @pytest.mark.parametrize("behaviour", KINDS, ids=str)
-def test_our_client_works_with_its_server_and_relay(behaviour: NatBehaviour, tmp_path: Path) -> None:
+def test_our_client_works_with_its_server_and_relay(
+    behaviour: NatBehaviour, relay_type: str, host_first: bool, tmp_path: Path
+) -> None:
     async def body() -> None:
         with peers(tmp_path) as debian:
             debian.start(MIREDO_SERVER, "server", ITS_SERVER)
-            debian.start(MIREDO, "relay", ITS_RELAY)
+            debian.start(MIREDO, "relay", ITS_RELAY.replace("cone", relay_type))
             address = await qualified("client-a")
             await until(lambda: listens("relay", 3545))
-            there = await answers("client-a", HOST_ADDRESS)
-            back = await answers("host", address)
-            print(f"{behaviour}: first ping {there * 1000:.1f} ms, back {back * 1000:.1f} ms")
+            ways = [("client-a", HOST_ADDRESS), ("host", address)]
+            for node, destination in reversed(ways) if host_first else ways:
+                print(f"{behaviour}: ping from {node}: {await answers(node, destination) * 1000:.1f} ms")
 
     in_the_lab(behaviour, OUR_CLIENT.format("client-a"), body)
+
+
+def test_two_of_its_clients_reach_each_other_through_our_server(tmp_path: Path) -> None:
+    """Their bubbles have the hop limit 0 and a link-local source."""
+
+    async def body() -> None:
+        with peers(tmp_path) as debian:
+            debian.start(MIREDO, "client-a", ITS_CLIENT)
+            debian.start(MIREDO, "client-b", ITS_CLIENT)
+            one, other = await qualified("client-a"), await qualified("client-b")
+            await answers("client-a", other)
+            await answers("client-b", one)
+
+    in_the_lab(USUAL_NAT, OUR_SERVER, body)
 
 
 @pytest.mark.parametrize("behaviour", KINDS[:3], ids=str)

@@ -4,20 +4,23 @@
 import os
 import socket
 import struct
-from errno import EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, EPERM
+from errno import EADDRINUSE, EADDRNOTAVAIL, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOTTY, EPERM
 from fcntl import ioctl
 from ipaddress import IPv6Address
 
 import pytest
 from twisted.internet.error import MessageLengthError
-from twisted.internet.interfaces import IReadDescriptor, IUDPTransport
+from twisted.internet.interfaces import IReactorUDP, IReadDescriptor, IUDPTransport
 from zope.interface.verify import verifyObject
 
-from miredo.address.endpoint import parse_ipv4, parse_ipv6
+from miredo.address.endpoint import endpoint, parse_ipv4, parse_ipv6
 from miredo.kernel.endpoints import KernelEndpoints
-from miredo.kernel.interfaces import IEndpoints, IICMPv6, IRawIPv6, ITunnel
-from miredo.kernel.libc import CLONE_NEWUSER, mount, unshare
+from miredo.kernel.interfaces import IEndpoints, IICMPErrors, IICMPv6, IRawIPv6, ITunnel
+from miredo.kernel.libc import CLONE_NEWUSER, MS_BIND, mount, unshare
 from miredo.kernel.namespaces import create_namespace, entered
+from miredo.kernel.sockets import write_with_ttl
+from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable, parse_unreachable
+from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Bench, Recorder, contract, refused_with, stop
 from tests.namespaced import install_reactor, pause, run_reactor, until
 
@@ -149,6 +152,17 @@ async def test_a_datagram_that_is_too_long_is_refused(bench: Bench) -> None:
 
 
 @contract
+async def test_a_datagram_with_a_ttl_of_its_own_arrives_as_any_other(bench: Bench) -> None:
+    protocol = Recorder()
+    port = bench.endpoints().listen_udp(protocol, "127.0.0.1", 4000)
+    write_with_ttl(port, b"near", ("127.0.0.1", 4000), 1)
+    await bench.until(lambda: protocol.received == [(b"near", ("127.0.0.1", 4000))])
+    with pytest.raises(MessageLengthError):
+        write_with_ttl(port, bytes(65508), ("127.0.0.1", 4000), 1)
+    await stop(port)
+
+
+@contract
 async def test_a_taken_port_is_refused(bench: Bench) -> None:
     endpoints = bench.endpoints()
     port = endpoints.listen_udp(Recorder(), "127.0.0.1", 4000)
@@ -234,6 +248,23 @@ async def test_a_name_that_is_no_name_is_refused(bench: Bench) -> None:
 
 
 @contract
+async def test_a_tunnel_can_be_asked_for_without_being_made(bench: Bench) -> None:
+    endpoints = bench.endpoints("left")
+    network = endpoints.network()
+    endpoints.check_tunnel("teredo")
+    assert network.links() == ["lo"]
+    tunnel = endpoints.open_tunnel("teredo", MTU)
+    for taken in ("teredo", "lo"):
+        with refused_with(EEXIST):
+            endpoints.check_tunnel(taken)
+    with refused_with(EINVAL):
+        endpoints.check_tunnel("tun%d")
+    tunnel.close()
+    endpoints.check_tunnel("teredo")
+    network.close()
+
+
+@contract
 async def test_a_tunnel_that_cannot_be_configured_leaves_nothing_behind(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     network = endpoints.network()
@@ -263,6 +294,48 @@ async def test_an_icmpv6_sender_keeps_its_interface(bench: Bench) -> None:
     assert not icmpv6.send(bytes(8), LEFT6)
 
 
+@contract
+async def test_a_datagram_to_a_port_where_nobody_listens_is_told_by_an_icmp_error(bench: Bench) -> None:
+    left = bench.endpoints("left")
+    join(bench, "left", "right")
+    heard: list[bytes] = []
+    errors = left.icmp_errors(heard.append)
+    assert verifyObject(IICMPErrors, errors)
+    port = left.listen_udp(Recorder(), LEFT, 3545)
+    port.write(b"hello?", (RIGHT, 3544))
+    await bench.until(lambda: len(heard) == 1)
+    packet = parse_ipv4_packet(heard[0])
+    error = parse_unreachable(packet.payload)
+    assert (packet.source, packet.destination) == (parse_ipv4(RIGHT), parse_ipv4(LEFT))
+    assert (error.code, error.source, error.destination) == (
+        PORT_UNREACHABLE,
+        endpoint(parse_ipv4(LEFT), 3545),
+        endpoint(parse_ipv4(RIGHT), 3544),
+    )
+    errors.close()
+    errors.close()
+    port.write(b"hello?", (RIGHT, 3543))
+    await bench.pause(0.05)
+    assert len(heard) == 1
+    await stop(port)
+
+
+@contract
+async def test_icmp_errors_of_another_namespace_are_not_heard(bench: Bench) -> None:
+    left, right = bench.endpoints("left"), bench.endpoints("right")
+    join(bench, "left", "right")
+    heard: list[bytes] = []
+    elsewhere: list[bytes] = []
+    both = left.icmp_errors(heard.append), right.icmp_errors(elsewhere.append)
+    port = left.listen_udp(Recorder(), LEFT, 3545)
+    port.write(b"hello?", (RIGHT, 3544))
+    await bench.until(lambda: len(heard) == 1)
+    assert elsewhere == []
+    for errors in both:
+        errors.close()
+    await stop(port)
+
+
 @pytest.mark.requirement("E2")
 @pytest.mark.namespaced
 def test_udp_is_sent_with_df_clear() -> None:
@@ -281,6 +354,37 @@ def test_udp_is_sent_with_df_clear() -> None:
         run_reactor(body())
         flags = [frame[20] & 0x40 for frame in frames(hearing) if frame[12:14] == b"\x08\x00" and frame[23] == 17]
     assert flags == [0, 0, 0]
+
+
+@pytest.mark.requirement("C44a")
+@pytest.mark.namespaced
+@pytest.mark.parametrize("stock", [False, True], ids=["of a role", "reactor.listenUDP"])
+def test_a_ttl_is_of_one_datagram_and_of_no_other(stock: bool) -> None:
+    """Another of the same socket keeps the system's; nothing is set on the socket meanwhile."""
+    kernel = Kernel()
+    join(kernel, "left", "right")
+    answering = Recorder()
+
+    async def body() -> None:
+        if stock:
+            with entered("left"):
+                sender = IUDPTransport(IReactorUDP(install_reactor()).listenUDP(0, Recorder(), LEFT, 8192))
+        else:
+            sender = kernel.endpoints("left").listen_udp(Recorder(), LEFT, 0)
+        receiver = kernel.endpoints("right").listen_udp(answering, RIGHT, 3544)
+        sender.write(b"far", (RIGHT, 3544))
+        for ttl in (1, 2, 255):
+            write_with_ttl(sender, b"so far", (RIGHT, 3544), ttl)
+            sender.write(b"far", (RIGHT, 3544))
+        with pytest.raises(OSError, match="Invalid argument"):
+            write_with_ttl(sender, b"no TTL", (RIGHT, 3544), 256)
+        await until(lambda: len(answering.received) == 7)
+        await stop(sender, receiver)
+
+    with capture_on("right", "veth1") as hearing:
+        run_reactor(body())
+        ttls = [frame[22] for frame in frames(hearing) if frame[12:14] == b"\x08\x00" and frame[23] == 17]
+    assert ttls == [64, 1, 64, 2, 64, 255, 64]
 
 
 @pytest.mark.namespaced
@@ -429,8 +533,18 @@ def test_a_tunnel_whose_link_was_deleted_closes() -> None:
 @pytest.mark.namespaced
 def test_a_machine_without_tun_is_told_apart_by_errno() -> None:
     mount("tmpfs", "/dev/net", "tmpfs", 0)
+    endpoints = KernelEndpoints(None, install_reactor())
     with refused_with(ENOENT):
-        KernelEndpoints(None, install_reactor()).open_tunnel("teredo", MTU)
+        endpoints.open_tunnel("teredo", MTU)
+    with refused_with(ENOENT):
+        endpoints.check_tunnel("teredo")
+
+
+@pytest.mark.namespaced
+def test_what_is_no_tun_device_is_told_without_making_one() -> None:
+    mount("/dev/null", "/dev/net/tun", None, MS_BIND)
+    with refused_with(ENOTTY):
+        KernelEndpoints(None, install_reactor()).check_tunnel("teredo")
 
 
 @pytest.mark.namespaced
@@ -494,3 +608,52 @@ def test_icmpv6_goes_out_with_source_and_checksum_of_the_kernel() -> None:
     pseudo_header = header[8:40] + struct.pack("!IHBB", len(message), 0, 0, 58)
     assert ones_complement_sum(pseudo_header + message) == 0
     icmpv6.close()
+
+
+@pytest.mark.namespaced
+def test_of_icmp_nothing_is_heard_but_unreachable_and_a_failing_receiver_is_logged() -> None:
+    endpoints = Kernel().endpoints("left")
+    heard: list[bytes] = []
+
+    def receive(packet: bytes) -> None:
+        heard.append(packet)
+        raise KeyError("receiver")
+
+    async def body() -> None:
+        errors = endpoints.icmp_errors(receive)
+        with entered("left"), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+            for kind in (8, 11, 5, 3, 3):
+                raw.sendto(bytes([kind]) + emit_unreachable(0, 0, b"quote")[1:], ("127.0.0.1", 0))
+        await until(lambda: len(heard) == 2)
+        errors.close()
+
+    network = endpoints.network()
+    index = network.index_of("lo")
+    assert index is not None
+    network.set_up(index)
+    network.close()
+    run_reactor(body(), expected=(KeyError,))
+    assert [packet[20] for packet in heard] == [3, 3]
+
+
+@pytest.mark.namespaced
+def test_a_receiver_may_close_its_icmp_errors() -> None:
+    kernel = Kernel()
+    join(kernel, "left", "right")
+    heard: list[bytes] = []
+
+    async def body() -> None:
+        def receive(packet: bytes) -> None:
+            heard.append(packet)
+            errors.close()
+
+        errors = kernel.endpoints("left").icmp_errors(receive)
+        port = kernel.endpoints("left").listen_udp(Recorder(), LEFT, 0)
+        for number in range(3):
+            port.write(b"hello?", (RIGHT, 3544 + number))
+        await until(lambda: heard != [])
+        await pause(0.02)
+        await stop(port)
+
+    run_reactor(body())
+    assert len(heard) == 1

@@ -21,6 +21,8 @@ from fcntl import ioctl
 from functools import partial
 
 import pytest
+from pyroute2.netlink.rtnl import RTM_NEWROUTE
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
@@ -29,7 +31,7 @@ from zope.interface.verify import verifyObject
 from miredo.address.endpoint import parse_ipv4, parse_ipv6
 from miredo.kernel.interfaces import INetwork, IWatch
 from miredo.kernel.namespaces import create_namespace, entered
-from miredo.kernel.netlink import PROTOCOL, KernelNetwork
+from miredo.kernel.netlink import PROTOCOL, KernelNetwork, RouteSocket
 from miredo.kernel.watch import NetworkWatch
 from tests.kernel.bench import Bench, contract, refused_with
 from tests.namespaced import install_reactor, pause, run_reactor, until
@@ -177,6 +179,17 @@ async def test_a_link_runs_while_it_is_up(bench: Bench) -> None:
 
 
 @contract
+async def test_ethernet_is_shared_and_neither_a_tunnel_nor_the_loopback_is(bench: Bench) -> None:
+    network, index = joined(bench)
+    tunnel = bench.endpoints("left").open_tunnel("tun", 1280)
+    loopback = network.index_of("lo")
+    assert loopback is not None
+    assert [network.is_shared(each) for each in (index, tunnel.index, loopback)] == [True, False, False]
+    tunnel.close()
+    network.close()
+
+
+@contract
 async def test_an_ipv6_way_out_is_a_default_route_or_one_to_all_global_addresses(bench: Bench) -> None:
     network, index = joined(bench)
     network.add_address(index, HOST6, 64)
@@ -293,11 +306,48 @@ async def test_the_mtu_of_a_link_can_be_set_within_reason(bench: Bench) -> None:
 
 
 @contract
+async def test_a_packet_leaves_by_the_most_specific_route_and_then_by_the_lowest_metric(bench: Bench) -> None:
+    network, index = joined(bench)
+    network.add_veth("veth2", "veth3", "right")
+    other = network.index_of("veth2")
+    assert other is not None
+    network.set_up(other)
+    address = parse_ipv6("2001::1")
+    assert network.link_to(address) is None
+    network.add_route(TEREDO, 32, index)
+    assert network.link_to(address) == index
+    network.add_route(TEREDO, 32, other, metric=1)
+    assert network.link_to(address) == other
+    network.add_route(TEREDO, 40, index, metric=4000)
+    assert network.link_to(address) == index
+    assert network.link_to(ELSEWHERE) is None
+    network.add_address(other, ELSEWHERE, 24)
+    assert network.link_to(parse_ipv4("198.51.100.7")) == other
+    network.close()
+
+
+@contract
+async def test_a_sysctl_is_read_as_it_was_set_and_has_a_value_before(bench: Bench) -> None:
+    network, _ = joined(bench)
+    for path in ("net/ipv6/conf/all/forwarding", "net/ipv6/conf/veth0/disable_ipv6"):
+        assert network.get_sysctl(path) == "0"
+        network.set_sysctl(path, 1)
+        assert network.get_sysctl(path) == "1"
+    assert network.get_sysctl("net/ipv4/conf/veth0/rp_filter") in ("0", "1", "2")
+    for path in ("net/ipv6/conf/veth9/forwarding", "net/ipv6/conf/all/no_such_thing", "net/ipv6/forwarding"):
+        with refused_with(ENOENT):
+            network.get_sysctl(path)
+    network.close()
+
+
+@contract
 async def test_a_sysctl_outside_of_proc_sys_is_refused(bench: Bench) -> None:
     network = bench.endpoints("left").network()
     network.set_sysctl("net/ipv6/conf/all/forwarding", 1)
     with refused_with(EINVAL):
         network.set_sysctl("net/../../uptime", 1)
+    with refused_with(EINVAL):
+        network.get_sysctl("net/../../uptime")
     network.close()
 
 
@@ -373,6 +423,26 @@ def test_a_sysctl_is_set_in_its_namespace_only() -> None:
         network.set_sysctl("net/ipv6/conf/all/no_such_thing", 1)
     with refused_with(EINVAL):
         network.set_sysctl("net/ipv6/conf/all/forwarding", "perhaps")
+    network.close()
+
+
+BLACKHOLE, UNREACHABLE, PROHIBIT = 6, 7, 8  # linux/rtnetlink.h
+CREATE = 0x400
+
+
+@pytest.mark.parametrize("kind", [BLACKHOLE, UNREACHABLE, PROHIBIT])
+@pytest.mark.namespaced
+def test_a_route_that_refuses_is_no_way(kind: int) -> None:
+    network = kernel_network("left")
+    message = rtmsg()
+    message["family"], message["table"], message["type"], message["dst_len"] = socket.AF_INET6, 254, kind, 32
+    message["attrs"] = [("RTA_DST", "2001::")]
+    with entered("left"):
+        route = RouteSocket()
+    route.ask(message, RTM_NEWROUTE, CREATE, "route")
+    route.close()
+    assert network.link_to(parse_ipv6("2001::1")) is None
+    assert not network.is_local(parse_ipv6("2001::1"))
     network.close()
 
 

@@ -137,17 +137,3 @@ def test_a_pool_is_reached_at_each_of_its_addresses() -> None:
     assert world.run_until(lambda: all(client.qualified is not None for client in clients), 40.0)
     used = {show_ipv4(ipv4_of(mapped_of(address_of(client)))) for client in clients}
     assert len(used) > 8
-
-
-RESTRICTED = [None, *map(parse_behaviour, ["cone", "address-restricted", "port-restricted", "linux-masquerade"])]
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.04])
-@pytest.mark.parametrize("left", RESTRICTED, ids=str)
-def test_a_masquerade_is_reached_by_whom_its_client_may_answer_from_any_port(
-    left: NatBehaviour | None, delay: float
-) -> None:
-    """The direct bubble is at the far NAT before the way out of it is open, so the answer comes from another port."""
-    pair = qualified_pair(left, parse_behaviour("linux-masquerade"), Link(delay=delay))
-    open_to_any_port = left is None or left.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
-    assert pair.answered(pair.ping()) is open_to_any_port

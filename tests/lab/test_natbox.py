@@ -2,6 +2,7 @@
 """A NAT between two devices translates whole UDP datagrams and counts the rest, on fakes and on real TUN devices."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,8 +16,9 @@ from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import INetwork, ITunnel
 from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet, MemoryTunnel
 from miredo.kernel.namespaces import create_namespace
-from miredo.lab.nat import BEHAVIOURS, Filtering, Mapping, Nat, NatBehaviour, PortAssignment, Refusal
+from miredo.lab.nat import BEHAVIOURS, LINUX_MASQUERADE, Filtering, Mapping, Nat, NatBehaviour, PortAssignment, Refusal
 from miredo.lab.natbox import NatBox
+from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable, parse_unreachable
 from miredo.wire.ipv4 import ICMP, IPv4Packet, emit_ipv4_packet, parse_ipv4_packet
 from miredo.wire.ipv6 import UDP
 from miredo.wire.udp import UDPDatagram, emit_udp, parse_udp
@@ -89,6 +91,12 @@ def spoiled(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 0x01]) + raw[at + 1 :]
 
 
+def unreachable(source: Endpoint, destination: Endpoint) -> bytes:
+    """What the destination's host answers a datagram with."""
+    quote = emit_unreachable(PORT_UNREACHABLE, 7, packet(source, destination)[:28])
+    return emit_ipv4_packet(IPv4Packet(0, 78, False, False, 0, 64, ICMP, ipv4_of(destination), ipv4_of(source), quote))
+
+
 # ---------------------------------------------------------------- on fakes
 
 
@@ -103,6 +111,45 @@ def test_an_answer_comes_in_to_the_client() -> None:
     source, destination, data, _ = opened(bench.enters(packet(SERVER, external, b"answer")))
     assert (source, destination, data) == (SERVER, INSIDE, b"answer")
     assert (bench.box.dropped, bench.nat.refused) == (Counter(), Counter())
+
+
+@pytest.mark.parametrize("behaviour", [*BEHAVIOURS, LINUX_MASQUERADE], ids=str)
+def test_an_error_about_what_was_sent_comes_in_to_its_sender(behaviour: NatBehaviour) -> None:
+    bench = Bench(behaviour)
+    external = opened(bench.leaves(packet(INSIDE, SERVER)))[0]
+    raw = bench.enters(unreachable(external, SERVER))
+    assert raw is not None
+    header = parse_ipv4_packet(raw)
+    error = parse_unreachable(header.payload)
+    assert (header.source, header.destination, header.ttl) == (ipv4_of(SERVER), ipv4_of(INSIDE), 63)
+    assert (error.code, error.second_word, error.source, error.destination) == (PORT_UNREACHABLE, 7, INSIDE, SERVER)
+
+
+@pytest.mark.parametrize("behaviour", [RESTRICTED, LINUX_MASQUERADE], ids=str)
+def test_an_error_about_what_was_not_sent_does_not_come_in(behaviour: NatBehaviour) -> None:
+    bench = Bench(behaviour)
+    external = opened(bench.leaves(packet(INSIDE, SERVER)))[0]
+    assert bench.enters(unreachable(external, STRANGER)) is None
+    assert bench.enters(unreachable(endpoint(EXTERNAL, 9), SERVER)) is None
+    assert bench.nat.refused == {Refusal.NO_MAPPING: 2}
+
+
+@pytest.mark.parametrize("behaviour", [RESTRICTED, LINUX_MASQUERADE], ids=str)
+def test_an_error_keeps_no_session_alive(behaviour: NatBehaviour) -> None:
+    bench = Bench(replace(behaviour, lifetime=30.0, inbound_refresh=True))
+    external = opened(bench.leaves(packet(INSIDE, SERVER)))[0]
+    bench.clock.advance(29.0)
+    assert bench.enters(unreachable(external, SERVER)) is not None
+    bench.clock.advance(2.0)
+    assert bench.enters(unreachable(external, SERVER)) is None
+
+
+def test_an_error_whose_ttl_has_ended_does_not_come_in() -> None:
+    bench = Bench()
+    external = opened(bench.leaves(packet(INSIDE, SERVER)))[0]
+    last = parse_ipv4_packet(unreachable(external, SERVER))._replace(ttl=1)
+    assert bench.enters(emit_ipv4_packet(last)) is None
+    assert bench.box.dropped == Counter({"TTL": 1})
 
 
 def test_nobody_else_comes_in() -> None:
@@ -135,6 +182,25 @@ def test_a_packet_that_dies_at_the_nat_opens_no_mapping() -> None:
     bench = Bench()
     bench.leaves(emit_ipv4_packet(LEAVING._replace(ttl=1)))
     assert bench.nat.mappings == 0
+
+
+def test_a_packet_that_dies_at_the_far_nat_has_been_looked_up_there() -> None:
+    """As on Linux: what comes unasked to a masquerade leaves its entry even if its TTL ends there."""
+    bench = Bench(LINUX_MASQUERADE)
+    unasked = packet(STRANGER, endpoint(EXTERNAL, port_of(INSIDE)))
+    last = emit_ipv4_packet(parse_ipv4_packet(unasked)._replace(ttl=1))
+    assert bench.enters(last) is None
+    assert bench.box.dropped == Counter()
+    assert opened(bench.leaves(packet(INSIDE, STRANGER)))[0] != endpoint(EXTERNAL, port_of(INSIDE))
+
+
+def test_what_is_let_in_needs_one_hop_more() -> None:
+    bench = Bench()
+    external, _, _, _ = opened(bench.leaves(packet(INSIDE, SERVER)))
+    answer = parse_ipv4_packet(packet(SERVER, external))
+    assert bench.enters(emit_ipv4_packet(answer._replace(ttl=1))) is None
+    assert bench.box.dropped == Counter(TTL=1)
+    assert bench.enters(emit_ipv4_packet(answer._replace(ttl=2))) is not None
 
 
 @pytest.mark.parametrize("at", [8, 10, 20, 26, 28], ids=["ttl", "header checksum", "port", "udp checksum", "data"])

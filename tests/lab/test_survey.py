@@ -6,10 +6,11 @@ import json
 import pytest
 
 from miredo.commands.demo import parser
+from miredo.lab.fronts import NO_NAT, KernelNat
 from miredo.lab.links import Link
 from miredo.lab.nat import FAMILIAR, KINDS
 from miredo.lab.plan import Scenario
-from miredo.lab.survey import DELAYS, Trial, Way, as_json, as_text, trials
+from miredo.lab.survey import DELAYS, Trial, Way, as_json, as_text, kernel_trials, trials
 
 NATIVE = {Way.TO_HOST, Way.FROM_HOST}
 CONE, PORT_RESTRICTED = FAMILIAR["cone"], FAMILIAR["port-restricted"]
@@ -31,14 +32,30 @@ def test_the_native_host_pings_first_where_its_first_packet_is_looked_at() -> No
     assert all(trial.scenario.host_first == (trial.way is Way.FROM_HOST) for trial in trials(DELAYS))
 
 
-def test_the_nine_pairs_are_tried_at_every_delay() -> None:
+def test_the_25_pairs_are_tried_at_every_delay() -> None:
     pairs = [trial for trial in trials(DELAYS) if trial.way is Way.BETWEEN_CLIENTS]
-    assert len(pairs) == len(set(pairs)) == 9 * 3
-    named = {FAMILIAR[name] for name in ("cone", "address-restricted", "port-restricted")}
+    assert len(pairs) == len(set(pairs)) == 25 * 3
+    names = ("cone", "address-restricted", "port-restricted", "linux-masquerade")
+    named = {NO_NAT, *(FAMILIAR[name] for name in names)}
     assert {trial.scenario.nat for trial in pairs} == {trial.scenario.peer_nat for trial in pairs} == named
 
 
-@pytest.mark.parametrize("trial", [*trials((0.04,)), OUT, IN, ACROSS], ids=str)
+def test_the_25_pairs_of_the_kernels_are_tried_at_every_delay() -> None:
+    pairs = kernel_trials(DELAYS)
+    assert len(pairs) == len(set(pairs)) == 25 * 3
+    named = {NO_NAT, *KernelNat} - {KernelNat.SYMMETRIC}
+    assert {trial.scenario.nat for trial in pairs} == {trial.scenario.peer_nat for trial in pairs} == named
+
+
+def test_the_table_of_the_kernels_has_no_native_hosts() -> None:
+    lines = as_text(dict.fromkeys(kernel_trials((0.0,)), 0.001)).splitlines()
+    assert lines[0].split() == ["client-a", "->", "client-b,", "direct", "0", "ms"]
+    assert lines[1].split() == ["none", "->", "none", "1.0"]
+    assert lines[-3].split() == ["kernel-masquerade", "->", "kernel-masquerade", "1.0"]
+    assert lines[-1] == "25 of 25 first packets were answered"
+
+
+@pytest.mark.parametrize("trial", [*trials((0.04,)), *kernel_trials((0.04,)), OUT, IN, ACROSS], ids=str)
 def test_the_words_of_a_trial_are_those_of_its_scenario(trial: Trial) -> None:
     options = parser().parse_args(trial.words())
     assert (options.nat, options.peer_nat) == (trial.scenario.nat, trial.scenario.peer_nat)

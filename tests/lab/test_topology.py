@@ -8,6 +8,8 @@ import pytest
 
 from miredo.address.endpoint import parse_ipv4, parse_ipv6, show_ipv4
 from miredo.config import ClientConfig, RelayConfig, ServerConfig, load
+from miredo.lab.fronts import NO_NAT, KernelNat
+from miredo.lab.nat import LINUX_MASQUERADE
 from miredo.lab.topology import (
     HOST_ADDRESS,
     TEREDO_INTERNET,
@@ -165,3 +167,53 @@ def test_a_prefix_is_an_address_and_a_length(text: str, address: str, length: in
 def test_a_prefix_with_host_bits_is_an_error() -> None:
     with pytest.raises(ValueError, match="host bits"):
         prefix_of("192.0.2.1/28")
+
+
+# ---------------------------------------------------------------- what is in front of the clients
+
+FRONTED = LAB.fronted({"client-a": KernelNat.CONE, "client-b": NO_NAT})
+
+
+def test_the_models_of_nats_change_nothing() -> None:
+    assert LAB.fronted(dict.fromkeys(("client-a", "client-b"), LINUX_MASQUERADE)) == LAB
+
+
+def test_a_kernel_nat_is_a_router_between_its_client_and_the_core() -> None:
+    assert set(FRONTED.nodes) - set(LAB.nodes) == {"nat-client-a"}
+    assert set(FRONTED.ipv4_routers) - set(LAB.ipv4_routers) == {"nat-client-a"}
+    ends = {(end.node, end.interface): end.addresses for end in FRONTED.ends() if end not in LAB.ends()}
+    assert ends == {
+        ("client-a", "lan"): ("192.168.1.2/24",),
+        ("nat-client-a", "lan"): ("192.168.1.1/24",),
+        ("nat-client-a", "wan"): ("198.51.100.1/31",),
+        ("core", "nat-client-a"): ("198.51.100.0/31",),
+        ("client-b", "wan"): ("198.51.100.2/31",),
+        ("core", "nat-client-b"): ("198.51.100.3/31",),
+    }
+
+
+def test_each_has_its_way_out() -> None:
+    added = [route for route in FRONTED.routes if route not in LAB.routes]
+    assert added == [
+        Route("client-a", "0.0.0.0/0", "lan", "192.168.1.1"),
+        Route("nat-client-a", "0.0.0.0/0", "wan", "198.51.100.0"),
+        Route("client-b", "0.0.0.0/0", "wan", "198.51.100.3"),
+    ]
+
+
+def test_an_external_address_is_its_clients_whatever_has_it() -> None:
+    names = FRONTED.ipv4_names()
+    assert names[parse_ipv4("198.51.100.1")] == "client-a"
+    assert names[parse_ipv4("198.51.100.2")] == "client-b"
+    assert FRONTED.addresses_of("client-a") == ["192.168.1.2", "NAT 198.51.100.1"]
+    assert FRONTED.addresses_of("client-b") == ["198.51.100.2"]
+
+
+def test_a_wire_of_a_client_is_a_segment_of_its_own() -> None:
+    added = [segment for segment in FRONTED.segments() if segment.client]
+    assert [(segment.name, segment.client) for segment in added] == [
+        ("client-a--nat-client-a", "client-a"),
+        ("nat-client-a--core", "client-a"),
+        ("client-b--core", "client-b"),
+    ]
+    assert all(len(segment.interfaces) == 2 for segment in added)

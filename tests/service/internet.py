@@ -133,6 +133,8 @@ class RecordingEndpoints(MemoryEndpoints):
             *(f"tunnel {tunnel.name}" for tunnel in self.tunnels if tunnel.open),
             *("raw sender" for sender in self.raw_senders if sender.open),
             *("ICMPv6 sender" for sender in self.icmpv6_senders if sender.open),
+            *("group" for group in self.groups if group.open),
+            *("ICMP listener" for listener in self.icmp_listeners if listener.open),
         ]
 
 
@@ -177,6 +179,7 @@ class TeredoInternet:
         other = [(parse_ipv4(OTHER_SERVER), 28), (parse_ipv4(OTHER_SERVER2), 28)]
         self.other = RecordingEndpoints(self.net, other, "other", self._route_natively)
         self.relay = RecordingEndpoints(self.net, [(parse_ipv4(RELAY), 28)], "relay")
+        self.relay.stack.sysctls["net/ipv6/conf/all/forwarding"] = "1"
         self.client = RecordingEndpoints(self.net, [(CLIENT, 24)], "client")
         self.classic = RecordingEndpoints(self.net, [(CLIENT2, 24)], None)
         self._namespaces = {

@@ -11,7 +11,15 @@ from miredo.address.teredo import CLIENT_LINK_LOCAL
 from miredo.kernel.interfaces import INetwork
 from miredo.kernel.memory import MemoryClock, MemoryInternet
 from miredo.service.announcements import IAnnouncements, TunnelAddress
-from miredo.teredo.actions import Mapping, NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
+from miredo.teredo.actions import (
+    Mapping,
+    NatObserved,
+    Qualified,
+    SecretExpiring,
+    ServerRelays,
+    ServerSilent,
+    Unqualified,
+)
 from tests.service.internet import RecordingEndpoints, logging
 
 ONE = parse_ipv6("2001:0:c000:201:0:1111:39cc:9bfe")
@@ -179,6 +187,7 @@ def test_what_is_known_of_the_nat_is_logged() -> None:
         address.nat_observed(NatObserved(Mapping.ENDPOINT_INDEPENDENT, MAPPED, MAPPED), 40000)
         address.server_silent(ServerSilent(SERVER))
         address.secret_expiring(SecretExpiring(SERVER))
+        address.server_relays(ServerRelays(SERVER, bytes.fromhex("20010db8000000000000000000000001")))
     assert logged.lines == [
         (
             "info",
@@ -200,5 +209,10 @@ def test_what_is_known_of_the_nat_is_logged() -> None:
             "warn",
             "client: the server 192.0.2.1:3544 says that our secret is to be replaced: "
             "put a new one into the SecretFile",
+        ),
+        (
+            "info",
+            "client: the server 192.0.2.1:3544 is also the relay to 2001:db8::1, and so could answer in the place "
+            "of any host (RFC 6169 6.1.2)",
         ),
     ]

@@ -33,7 +33,16 @@ from miredo.service.protocols import (
     TeredoServerProtocol,
 )
 from miredo.service.roles import TunnelService
-from miredo.teredo.actions import Mapping, NatObserved, Qualified, SecretExpiring, ServerSilent, Unqualified
+from miredo.teredo.actions import (
+    Mapping,
+    NatObserved,
+    Qualified,
+    RefreshDetermined,
+    SecretExpiring,
+    ServerRelays,
+    ServerSilent,
+    Unqualified,
+)
 from miredo.teredo.client import Client
 from miredo.teredo.constants import PATIENCE
 from miredo.teredo.drops import Drop
@@ -56,6 +65,7 @@ class Heard:
     def __init__(self) -> None:
         self.address: bytes | None = None
         self.observed: list[NatObserved] = []
+        self.intervals: list[float] = []
 
     def qualified(self, event: Qualified) -> None:
         self.address = event.address
@@ -69,8 +79,14 @@ class Heard:
     def secret_expiring(self, event: SecretExpiring) -> None:
         raise AssertionError("nothing is secret here")
 
+    def server_relays(self, event: ServerRelays) -> None:
+        raise AssertionError("the server is no relay")
+
     def nat_observed(self, event: NatObserved, local_port: int) -> None:
         self.observed.append(event)
+
+    def refresh_determined(self, event: RefreshDetermined) -> None:
+        self.intervals.append(event.interval)
 
 
 @implementer(IUDPTransport)

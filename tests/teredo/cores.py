@@ -12,6 +12,7 @@ from miredo.address.scope import FORBIDDEN_IPV4, IPv4Scope
 from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, TEREDO_PORT, compose, server_link_local
 from miredo.teredo.actions import Action, DeliverPacket, Qualified, SendDatagram, SendError
 from miredo.teredo.client import Client
+from miredo.teredo.constants import BUBBLE_TTL
 from miredo.teredo.drops import Drop
 from miredo.teredo.qualification import Holding, Server
 from miredo.teredo.relay import Relay
@@ -228,10 +229,25 @@ def client_core(
 
 
 def qualified_client(
-    *, scope: IPv4Scope | None = None, contact_limit: int = 1024, peer_limit: int = 1024, at: float = 0.0, seed: int = 0
+    *,
+    scope: IPv4Scope | None = None,
+    contact_limit: int = 1024,
+    peer_limit: int = 1024,
+    accept_strangers: bool = True,
+    bubble_ttl: int = BUBBLE_TTL,
+    at: float = 0.0,
+    seed: int = 0,
 ) -> QualifiedClient:
     """A client of L{SERVER} that is mapped to L{MAPPED}, its secondary server address asked and answered."""
-    client = Client([SERVER], scope or IPv4Scope(), rolled(seed), peer_limit=peer_limit, contact_limit=contact_limit)
+    client = Client(
+        [SERVER],
+        scope or IPv4Scope(),
+        rolled(seed),
+        peer_limit=peer_limit,
+        contact_limit=contact_limit,
+        accept_strangers=accept_strangers,
+        bubble_ttl=bubble_ttl,
+    )
     ((solicitation, _),) = sent(client.start(at))
     qualified = client.receive(advertisement(solicitation_nonce(solicitation)), PRIMARY_ENDPOINT, at)
     (address,) = only(Qualified, qualified)

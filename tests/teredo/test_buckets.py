@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miredo.teredo.buckets import TokenBucket, uniform
+from miredo.teredo.buckets import SourceBuckets, TokenBucket, uniform
 from tests.teredo.cores import rolled
 
 
@@ -30,6 +30,45 @@ def test_no_pattern_takes_more_than_burst_and_rate(pauses: list[float]) -> None:
         now += pause
         taken += bucket.take(now)
     assert taken <= 5 + now * 10 + 1e-6
+
+
+A, B = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
+
+
+def test_each_source_has_its_burst_and_its_rate_for_itself() -> None:
+    buckets = SourceBuckets(10.0, 3.0, 100)
+    assert [buckets.take(A, 100.0) for _ in range(4)] == [True, True, True, False]
+    assert buckets.take(B, 100.0)
+    assert [buckets.take(A, 100.125), buckets.take(A, 100.125)] == [True, False]
+    assert [buckets.take(A, 200.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_rate_of_zero_is_no_limit_and_keeps_count_of_nobody() -> None:
+    buckets = SourceBuckets(0.0, 0.0, 100)
+    assert all(buckets.take(A, 1.0) for _ in range(10000))
+    assert len(buckets) == 0
+
+
+def test_who_was_silent_longest_is_forgotten_and_the_busy_are_not() -> None:
+    buckets = SourceBuckets(1.0, 1.0, 100)
+    assert buckets.take(A, 0.0)
+    for number in range(1000):
+        buckets.take(number.to_bytes(4, "big"), 0.0)
+        assert not buckets.take(A, 0.0)
+        assert len(buckets) <= 100
+    assert buckets.take(bytes(4), 0.0)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 0.5), st.booleans()), min_size=1, max_size=200))
+def test_a_source_s_bucket_is_a_bucket(steps: list[tuple[float, bool]]) -> None:
+    """What another source does changes nothing."""
+    one, many, now = TokenBucket(8.0, 4.0), SourceBuckets(8.0, 4.0, 2), 0.0
+    for pause, other in steps:
+        now += round(pause * 64) / 64  # exact in binary, as 1/8 is
+        if other:
+            many.take(B, now)
+        else:
+            assert many.take(A, now) == one.take(now)
 
 
 def test_uniform_reaches_both_ends_and_stays_within() -> None:

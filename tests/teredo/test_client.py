@@ -3,8 +3,8 @@
 
 import pytest
 
-from miredo.address.endpoint import IPv6, parse_endpoint, parse_ipv4
-from miredo.address.scope import IPv4Scope
+from miredo.address.endpoint import IPv6, endpoint, parse_endpoint, parse_ipv4
+from miredo.address.scope import IPv4Scope, is_link_local
 from miredo.address.teredo import ALL_NODES, CLIENT_LINK_LOCAL, compose
 from miredo.teredo.actions import AllLost, PeerTrusted, Qualified, SendDatagram, SendError, Unqualified
 from miredo.teredo.client import CONTACT_LIMIT
@@ -18,6 +18,7 @@ from miredo.wire.icmpv6 import (
     emit_icmpv6,
     packet_too_big_body,
 )
+from miredo.wire.ipv6 import source_of
 from miredo.wire.trailers import NonceTrailer, RandomPortTrailer, emit_trailer
 from tests.teredo.cores import (
     ELSEWHERE,
@@ -33,6 +34,7 @@ from tests.teredo.cores import (
     PRIMARY_ENDPOINT,
     RELAY,
     SECONDARY_ENDPOINT,
+    QualifiedClient,
     advertisement,
     bubble_to,
     client_core,
@@ -392,3 +394,52 @@ def test_under_a_new_address_the_answers_are_counted_anew() -> None:
     (qualified,) = only(Qualified, client.core.receive(moved, PRIMARY_ENDPOINT, 5.1))
     through = indirect(KEYED, qualified.address, RELAY)
     assert [to for _, to in sent(client.core.receive(through, PRIMARY_ENDPOINT, 5.2))] == [RELAY]
+
+
+# ---------------------------------------------------------------- peers that know no nonce
+
+
+def keyed_bubble(client: QualifiedClient) -> bytes:
+    """The indirect bubble of the second attempt."""
+    client.core.transmit(data(client.address, PEER), 1.0)
+    return next(payload for payload, to in sent(client.core.expire(3.25)) if to == OTHER_ENDPOINT)
+
+
+@pytest.mark.requirement("C29")
+def test_the_second_and_the_fourth_attempt_go_out_from_a_source_that_only_the_peer_learns() -> None:
+    client = qualified_client()
+    attempts = [
+        client.core.transmit(data(client.address, PEER), 1.0),
+        *(client.core.expire(now) for now in (3.25, 5.5, 7.75)),
+    ]
+    sources = [source_of(payload) for attempt in attempts for payload, to in sent(attempt) if to == OTHER_ENDPOINT]
+    assert [is_link_local(source) for source in sources] == [False, True, False, True]
+    assert sources[1] == sources[3]
+    assert sources[1] != CLIENT_LINK_LOCAL
+
+
+@pytest.mark.requirement("C29")
+def test_a_peer_that_knows_no_nonce_is_known_by_its_answer_to_that_source_whatever_its_nat_maps() -> None:
+    client = qualified_client()
+    bubble = keyed_bubble(client)
+    answer = emit_bubble(PEER, source_of(bubble))
+    actions = client.core.receive(answer, ELSEWHERE, 3.3)
+    assert only(PeerTrusted, actions) == [PeerTrusted(PEER, ELSEWHERE)]
+    assert [to for _, to in sent(actions)] == [ELSEWHERE]  # what waited
+
+
+@pytest.mark.requirement("C29", "T20", "C31")
+def test_nobody_else_is_believed_by_it() -> None:
+    client = qualified_client()
+    own = source_of(keyed_bubble(client))
+    other = compose(OTHER_SERVER.primary, ELSEWHERE, 0)
+    for packet, outer in (
+        (emit_bubble(other, own), ELSEWHERE),
+        (emit_bubble(NATIVE, own), ELSEWHERE),
+        (emit_bubble(PEER, KEYED), ELSEWHERE),
+        (emit_bubble(PEER, own), MAPPED),
+        (emit_bubble(PEER, own), endpoint(FORBIDDEN[1], 4096)),
+        (data(PEER, own), ELSEWHERE),
+    ):
+        assert client.core.receive(packet, outer, 3.3) == []
+    assert len(client.core.peers) == 0

@@ -91,14 +91,16 @@ def to_native_as_it_is(self: Server, packet: bytes) -> list[Action]:
 _advertise, _age, _forget_all = Server._advertise, Peers._age, Peers.forget_all
 
 
-def advertise_twice(self: Server, encapsulated: Encapsulated, outer: Endpoint, via: int) -> list[Action]:
-    return 2 * _advertise(self, encapsulated, outer, via)
+def advertise_twice(self: Server, encapsulated: Encapsulated, outer: Endpoint, via: int, now: float) -> list[Action]:
+    return 2 * _advertise(self, encapsulated, outer, via, now)
 
 
-def advertise_at_length(self: Server, encapsulated: Encapsulated, outer: Endpoint, via: int) -> list[Action]:
+def advertise_at_length(
+    self: Server, encapsulated: Encapsulated, outer: Endpoint, via: int, now: float
+) -> list[Action]:
     return [
         SendDatagram(action.payload + bytes(400), action.to, action.via)
-        for action in _advertise(self, encapsulated, outer, via)
+        for action in _advertise(self, encapsulated, outer, via, now)
         if isinstance(action, SendDatagram)
     ]
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from miredo.address.endpoint import endpoint, ipv4_of, parse_ipv4
 from miredo.address.ranges import IPv6Ranges
 from miredo.address.scope import IPv4Scope
-from miredo.address.teredo import ALL_ROUTERS, CLIENT_LINK_LOCAL, compose
-from miredo.teredo.actions import PRIMARY
+from miredo.address.teredo import ALL_NODES, ALL_ROUTERS, CLIENT_LINK_LOCAL, compose
+from miredo.teredo.actions import PRIMARY, SECONDARY
 from miredo.teredo.client import Client
 from miredo.teredo.constants import ERROR_BURST, HELD_PACKETS, QUEUE_PACKETS
+from miredo.teredo.discovery import HOST_LIMIT, Subnet
 from miredo.teredo.drops import Drop
 from miredo.teredo.mire import CLIENT_PORT, Mire
 from miredo.teredo.qualification import SOLICITATION
@@ -24,6 +26,7 @@ from miredo.wire.bubble import emit_bubble
 from miredo.wire.icmpv6 import EchoRequest, emit_icmpv6
 from tests.teredo.cores import (
     ELSEWHERE,
+    MAPPED,
     NATIVE,
     OTHER_SERVER,
     PEER,
@@ -31,6 +34,7 @@ from tests.teredo.cores import (
     PRIMARY_ENDPOINT,
     RELAY,
     SERVER,
+    QualifiedClient,
     advertisement,
     client_core,
     data,
@@ -50,6 +54,8 @@ Case = tuple[Core, Callable[[], object]]
 
 CREDENTIAL = Credential(b"client-7", b"correct horse battery staple")
 PRIVATE = bytes([10, 0, 0, 1, 0x20, 0x00])
+NEAR = compose(OTHER_SERVER.primary, endpoint(ipv4_of(MAPPED), 8192), 0)
+"""A client behind the same NAT."""
 
 
 def received(datagram: Callable[[bytes], bytes], outer: bytes = PEER_MAPPED) -> Callable[[], Case]:
@@ -77,9 +83,35 @@ def served(datagram: bytes) -> Callable[[], Case]:
 
     def case() -> Case:
         server = Server(SERVER, IPv4Scope(), keyring=Keyring([CREDENTIAL]), secrets_required=True)
-        return server, lambda: server.receive(datagram, MAPPED_A, PRIMARY)
+        return server, lambda: server.receive(datagram, MAPPED_A, PRIMARY, 0.0)
 
     return case
+
+
+def on_a_link() -> QualifiedClient:
+    client = qualified_client()
+    client.core.attached([Subnet(parse_ipv4("10.0.0.2"), 8)], 0.0)
+    return client
+
+
+def discovered(datagram: bytes, outer: bytes = PRIVATE) -> Callable[[], Case]:
+    """A qualified client hears a datagram by the discovery group."""
+
+    def case() -> Case:
+        client = on_a_link()
+        return client.core, lambda: client.core.discovered(datagram, outer, 1.0)
+
+    return case
+
+
+def neighbours_full() -> Case:
+    """All that there is room for of one host are trusted."""
+    client = on_a_link()
+    for number in range(HOST_LIMIT):
+        near, outer = NEAR[:10] + bytes([number]) + NEAR[11:], PRIVATE[:4] + bytes([64, number])
+        client.core.discovered(emit_bubble(near, ALL_NODES), outer, 0.5)
+        client.core.receive(emit_bubble(near, client.address), outer, 0.5)
+    return client.core, lambda: client.core.discovered(emit_bubble(NEAR, ALL_NODES), PRIVATE, 1.0)
 
 
 def queue_full() -> Case:
@@ -125,6 +157,11 @@ def attempts_exceeded() -> Case:
     return client.core, lambda: client.core.transmit(data(client.address, PEER), 1.0)
 
 
+def unsolicited() -> Case:
+    client = qualified_client(accept_strangers=False)
+    return client.core, lambda: client.core.receive(data(PEER, client.address), PEER_MAPPED, 1.0)
+
+
 def answers_exceeded() -> Case:
     client = qualified_client()
     through = indirect(PEER, client.address, PEER_MAPPED)
@@ -164,6 +201,11 @@ def bad_advertisement() -> Case:
     return client, lambda: client.receive(datagram, PRIMARY_ENDPOINT, 1.0)
 
 
+def secondary_port() -> Case:
+    client = qualified_client()
+    return client.core, lambda: client.core.receive_on(SECONDARY, data(PEER, client.address), PEER_MAPPED, 1.0)
+
+
 def not_teredo() -> Case:
     relay = relay_core()
     return relay, lambda: relay.transmit(data(NATIVE, NATIVE), 1.0)
@@ -179,6 +221,13 @@ def into_teredo() -> Case:
 def not_served() -> Case:
     relay = Relay(IPv4Scope(), rolled(), open_to_all=True, served=IPv6Ranges())
     return relay, lambda: relay.receive(data(PEER, NATIVE), PEER_MAPPED, 1.0)
+
+
+def rate_limited() -> Case:
+    server = Server(SERVER, IPv4Scope(), rate_limit=1)
+    for _ in range(2):
+        server.receive(SOLICITATION, MAPPED_A, PRIMARY, 0.0)
+    return server, lambda: server.receive(SOLICITATION, MAPPED_A, PRIMARY, 0.0)
 
 
 def not_a_question() -> Case:
@@ -202,6 +251,7 @@ CASES: dict[Drop, Callable[[], Case]] = {
     Drop.ATTEMPTS_EXCEEDED: attempts_exceeded,
     Drop.MAPPING_MISMATCH: received(lambda own: data(PEER, own), ELSEWHERE),
     Drop.UNKNOWN_PEER: received(lambda own: emit_bubble(NATIVE, own), RELAY),
+    Drop.UNSOLICITED: unsolicited,
     Drop.ERROR_LIMITED: error_limited,
     Drop.NOT_QUALIFIED: not_qualified,
     Drop.TOO_BIG: transmitted(lambda own: data(own, NATIVE, 1281)),
@@ -210,7 +260,12 @@ CASES: dict[Drop, Callable[[], Case]] = {
     Drop.WRONG_NONCE: wrong_nonce,
     Drop.BAD_AUTHENTICATION: served(replace(CREDENTIAL, secret=b"wrong").protect(bytes(8), KEY_VALID, SOLICITATION)),
     Drop.BAD_ADVERTISEMENT: bad_advertisement,
+    Drop.SECONDARY_PORT: secondary_port,
     Drop.ANSWERS_EXCEEDED: answers_exceeded,
+    Drop.NOT_A_DISCOVERY: discovered(emit_bubble(NATIVE, ALL_NODES)),
+    Drop.OFF_SUBNET: discovered(emit_bubble(NEAR, ALL_NODES), PEER_MAPPED),
+    Drop.OTHER_NAT: discovered(emit_bubble(PEER, ALL_NODES)),
+    Drop.NEIGHBOURS_FULL: neighbours_full,
     Drop.NOT_TEREDO: not_teredo,
     Drop.NOT_SERVED: not_served,
     Drop.INTO_TEREDO: into_teredo,
@@ -220,6 +275,7 @@ CASES: dict[Drop, Callable[[], Case]] = {
     Drop.NOT_GLOBAL: served(emit_bubble(CLIENT_A, CLIENT_LINK_LOCAL)),
     Drop.HOP_LIMIT: served(emit_bubble(CLIENT_A, NATIVE, hop_limit=1)),
     Drop.BAD_SOLICITATION: served(emit_bubble(CLIENT_LINK_LOCAL, ALL_ROUTERS)),
+    Drop.RATE_LIMITED: rate_limited,
     Drop.NO_AUTHENTICATION: served(SOLICITATION),
     Drop.NOT_A_QUESTION: not_a_question,
 }

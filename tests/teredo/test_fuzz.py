@@ -137,6 +137,8 @@ def test_a_relay_survives_whatever_comes(seed: int) -> None:
 def test_a_server_survives_whatever_comes(seed: int) -> None:
     server = Server(SERVER, SCOPE)
     storm(
-        seed, compose(SERVER.primary, MAPPED, 0), lambda packet, outer, now: server.receive(packet, outer, int(now) % 2)
+        seed,
+        compose(SERVER.primary, MAPPED, 0),
+        lambda packet, outer, now: server.receive(packet, outer, int(now) % 2, now),
     )
-    assert sent(server.receive(VECTORS["rs_vista"], MAPPED, 0)) == [(VECTORS["ra_origin"], MAPPED)]
+    assert sent(server.receive(VECTORS["rs_vista"], MAPPED, 0, 0.0)) == [(VECTORS["ra_origin"], MAPPED)]

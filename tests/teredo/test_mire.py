@@ -453,11 +453,11 @@ def test_a_client_gets_its_pings_answered(behaviour: NatBehaviour | None) -> Non
 
 
 @pytest.mark.parametrize("behaviour", NOT_REACHED, ids=str)
-def test_a_client_whose_address_does_not_tell_where_it_comes_from_gets_no_answer(behaviour: NatBehaviour) -> None:
+def test_a_client_whose_address_does_not_tell_where_it_comes_from_gets_no_reply(behaviour: NatBehaviour) -> None:
     lab = qualified_lab(behaviour)
     node = MireNode(lab)
     assert not lab.answered(lab.client.ping(node.core.address), 12.0)
-    assert node.sent == 0
+    assert node.sent <= 2  # bubbles, for those from a keyed source, which its address has no part in
     assert set(node.core.drops) <= {Drop.SOURCE_UNPROVED}
 
 

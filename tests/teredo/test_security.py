@@ -45,7 +45,7 @@ def secure_client(credential: Credential = CREDENTIAL) -> Client:
 def met(client: Client, core: Server) -> list[Action]:
     """What a client makes of the server's answer to its first solicitation."""
     ((solicitation, _),) = sent(client.start(0.0))
-    ((answer, _),) = sent(core.receive(solicitation, MAPPED, PRIMARY))
+    ((answer, _),) = sent(core.receive(solicitation, MAPPED, PRIMARY, 0.0))
     return client.receive(answer, PRIMARY_ENDPOINT, 0.0)
 
 
@@ -64,7 +64,7 @@ def test_a_protected_solicitation_is_that_of_the_vectors(algorithm: Algorithm, v
 @pytest.mark.parametrize(("expiring", "vector"), [(False, "ra_secure_sha1"), (True, "ra_secure_sha1_conf1")])
 def test_a_protected_solicitation_is_answered_byte_for_byte(expiring: bool, vector: str) -> None:
     core = server(replace(CREDENTIAL, expiring=expiring), required=True)
-    assert core.receive(VECTORS["rs_secure_sha1"], MAPPED_A, PRIMARY) == [
+    assert core.receive(VECTORS["rs_secure_sha1"], MAPPED_A, PRIMARY, 0.0) == [
         SendDatagram(VECTORS[vector], MAPPED_A, PRIMARY)
     ]
 
@@ -95,7 +95,7 @@ def test_a_flipped_bit_anywhere_is_dropped(position: int) -> None:
     damaged = bytearray(VECTORS["rs_secure_sha1"])
     damaged[position] ^= 0x10
     core = server(CREDENTIAL, required=True)
-    assert core.receive(bytes(damaged), MAPPED_A, PRIMARY) == []
+    assert core.receive(bytes(damaged), MAPPED_A, PRIMARY, 0.0) == []
 
 
 @pytest.mark.requirement("S5")
@@ -103,7 +103,7 @@ def test_a_flipped_bit_anywhere_is_dropped(position: int) -> None:
 @pytest.mark.parametrize("credential", [OTHER, replace(CREDENTIAL, secret=b"x"), replace(CREDENTIAL, identifier=b"y")])
 def test_a_wrong_or_unknown_secret_is_dropped(credential: Credential, required: bool) -> None:
     core = server(CREDENTIAL, required=required)
-    assert core.receive(credential.protect(NONCE, KEY_VALID, RS), MAPPED_A, PRIMARY) == []
+    assert core.receive(credential.protect(NONCE, KEY_VALID, RS), MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.BAD_AUTHENTICATION: 1}
 
 
@@ -111,7 +111,7 @@ def test_a_wrong_or_unknown_secret_is_dropped(credential: Credential, required: 
 @pytest.mark.parametrize("vector", ["rs_vista", "rs_vista_auth", "rs_cone"])
 def test_where_secrets_are_required_a_client_without_one_is_not_answered(vector: str) -> None:
     core = server(CREDENTIAL, required=True)
-    assert core.receive(VECTORS[vector], MAPPED_A, PRIMARY) == []
+    assert core.receive(VECTORS[vector], MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.NO_AUTHENTICATION: 1}
 
 
@@ -119,11 +119,11 @@ def test_where_secrets_are_required_a_client_without_one_is_not_answered(vector:
 def test_where_secrets_are_not_required_others_are_answered_as_ever() -> None:
     core = server(CREDENTIAL)
     for vector, answer in (("rs_vista", "ra_origin"), ("rs_vista_auth", "ra_auth_origin")):
-        assert sent(core.receive(VECTORS[vector], MAPPED_A, PRIMARY)) == [(VECTORS[answer], MAPPED_A)]
+        assert sent(core.receive(VECTORS[vector], MAPPED_A, PRIMARY, 0.0)) == [(VECTORS[answer], MAPPED_A)]
 
 
 def test_a_server_without_secrets_answers_with_the_nonce_alone_as_c_miredo_does() -> None:
-    assert sent(server().receive(VECTORS["rs_secure_sha1"], MAPPED_A, PRIMARY)) == [
+    assert sent(server().receive(VECTORS["rs_secure_sha1"], MAPPED_A, PRIMARY, 0.0)) == [
         (VECTORS["ra_auth_origin"], MAPPED_A)
     ]
 
@@ -133,7 +133,7 @@ def test_a_decoy_opens_nothing() -> None:
     for secret in (bytes(32), b""):
         core = server(CREDENTIAL, required=True)
         forged = Credential(b"nobody", secret).protect(NONCE, KEY_VALID, RS)
-        assert core.receive(forged, MAPPED_A, PRIMARY) == []
+        assert core.receive(forged, MAPPED_A, PRIMARY, 0.0) == []
 
 
 # ---------------------------------------------------------------- a client
@@ -155,7 +155,7 @@ def test_the_secondary_address_is_asked_with_the_secret_too() -> None:
     _, probe = met(secure_client(), core)
     assert isinstance(probe, SendDatagram)
     assert probe.to == SECONDARY_ENDPOINT
-    assert len(core.receive(probe.payload, MAPPED, PRIMARY)) == 1
+    assert len(core.receive(probe.payload, MAPPED, PRIMARY, 0.0)) == 1
 
 
 @pytest.mark.requirement("C10")
@@ -168,7 +168,7 @@ def test_an_answer_without_a_proof_is_no_answer() -> None:
 
 @pytest.mark.requirement("C10", "T16")
 def test_a_flipped_bit_in_the_answer_makes_it_none() -> None:
-    ((answer, _),) = sent(server(CREDENTIAL).receive(sent(secure_client().start(0.0))[0][0], MAPPED, PRIMARY))
+    ((answer, _),) = sent(server(CREDENTIAL).receive(sent(secure_client().start(0.0))[0][0], MAPPED, PRIMARY, 0.0))
     for position in range(len(answer)):
         client = secure_client()  # the same dice, so the same nonce
         client.start(0.0)

@@ -81,14 +81,20 @@ def echo(source: IPv6, destination: IPv6, payload: int, hop_limit: int = 64) -> 
     ],
 )
 def test_a_solicitation_is_answered_byte_for_byte(solicitation: str, answer: str, via: int) -> None:
-    assert server().receive(VECTORS[solicitation], MAPPED_A, PRIMARY) == [SendDatagram(VECTORS[answer], MAPPED_A, via)]
+    assert server().receive(VECTORS[solicitation], MAPPED_A, PRIMARY, 0.0) == [
+        SendDatagram(VECTORS[answer], MAPPED_A, via)
+    ]
 
 
 @pytest.mark.requirement("S16")
 def test_a_cone_solicitation_is_answered_byte_for_byte_from_the_other_address() -> None:
     solicitation = emit_nonce_authentication(NONCE) + VECTORS["rs_cone"]
-    assert server().receive(solicitation, MAPPED_A, PRIMARY) == [SendDatagram(VECTORS["ra_cone"], MAPPED_A, SECONDARY)]
-    assert server().receive(solicitation, MAPPED_A, SECONDARY) == [SendDatagram(VECTORS["ra_cone"], MAPPED_A, PRIMARY)]
+    assert server().receive(solicitation, MAPPED_A, PRIMARY, 0.0) == [
+        SendDatagram(VECTORS["ra_cone"], MAPPED_A, SECONDARY)
+    ]
+    assert server().receive(solicitation, MAPPED_A, SECONDARY, 0.0) == [
+        SendDatagram(VECTORS["ra_cone"], MAPPED_A, PRIMARY)
+    ]
 
 
 @pytest.mark.requirement("S1", "S15", "S16")
@@ -97,7 +103,7 @@ def test_a_cone_solicitation_is_answered_byte_for_byte_from_the_other_address() 
 )
 def test_every_kind_of_solicitation_is_answered_from_the_right_address(name: str, via: int) -> None:
     solicitor = VECTORS[name][8:24]
-    action = sole(server().receive(VECTORS[name], MAPPED_A, via))
+    action = sole(server().receive(VECTORS[name], MAPPED_A, via, 0.0))
     assert action.to == MAPPED_A
     assert (action.via != via) == has_cone_bit(solicitor)
     found = parse_encapsulation(action.payload)
@@ -114,18 +120,18 @@ def test_every_kind_of_solicitation_is_answered_from_the_right_address(name: str
 def test_nothing_of_one_client_is_told_to_another() -> None:
     """RFC 4380 5.3: stateless; no authentication goes out where none came in."""
     core = server()
-    core.receive(VECTORS["rs_vista_auth"], MAPPED_A, PRIMARY)
-    action = sole(core.receive(VECTORS["rs_vista"], STRANGER, PRIMARY))
+    core.receive(VECTORS["rs_vista_auth"], MAPPED_A, PRIMARY, 0.0)
+    action = sole(core.receive(VECTORS["rs_vista"], STRANGER, PRIMARY, 0.0))
     assert parse_encapsulation(action.payload).authentication is None
     assert NONCE not in action.payload
-    assert core.receive(VECTORS["rs_vista_auth"], MAPPED_A, PRIMARY) == [
+    assert core.receive(VECTORS["rs_vista_auth"], MAPPED_A, PRIMARY, 0.0) == [
         SendDatagram(VECTORS["ra_auth_origin"], MAPPED_A, PRIMARY)
     ]
 
 
 @pytest.mark.parametrize("name", ["rs_secure_sha1", "rs_secure_md5"])
 def test_a_secured_solicitation_gets_its_nonce_back_and_no_more(name: str) -> None:
-    assert server().receive(VECTORS[name], MAPPED_A, PRIMARY) == [
+    assert server().receive(VECTORS[name], MAPPED_A, PRIMARY, 0.0) == [
         SendDatagram(VECTORS["ra_auth_origin"], MAPPED_A, PRIMARY)
     ]
 
@@ -144,7 +150,7 @@ def test_a_solicitation_that_is_wrong_in_one_thing_is_dropped() -> None:
         emit_bubble(right[8:24], ALL_ROUTERS),
     ]
     for datagram in wrong:
-        assert core.receive(datagram, MAPPED_A, PRIMARY) == []
+        assert core.receive(datagram, MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.BAD_SOLICITATION: len(wrong)}
 
 
@@ -152,7 +158,7 @@ def test_a_solicitation_that_is_wrong_in_one_thing_is_dropped() -> None:
 @pytest.mark.parametrize("cut", range(61))
 def test_a_solicitation_cut_short_is_dropped(cut: int) -> None:
     core = server()
-    assert core.receive(VECTORS["rs_vista_auth"][:cut], MAPPED_A, PRIMARY) == []
+    assert core.receive(VECTORS["rs_vista_auth"][:cut], MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.MALFORMED: 1}
 
 
@@ -166,7 +172,7 @@ def test_a_forbidden_ipv4_source_gets_nothing_and_nowhere(ipv4: bytes) -> None:
     outer = endpoint(ipv4, 4096)
     source = compose(SERVER_B, outer, 0)
     for datagram in (VECTORS["rs_vista_auth"], emit_bubble(source, CLIENT_A), echo(source, NATIVE, 64)):
-        assert core.receive(datagram, outer, PRIMARY) == []
+        assert core.receive(datagram, outer, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.FORBIDDEN_IPV4: 3}
 
 
@@ -178,7 +184,7 @@ def test_the_servers_own_endpoint_as_source_is_dropped(own: bytes) -> None:
     itself = compose(SERVER, outer, 0)
     for datagram in (emit_bubble(itself, itself), VECTORS["rs_vista"], emit_bubble(NATIVE, CLIENT_A)):
         for via in (PRIMARY, SECONDARY):
-            assert core.receive(datagram, outer, via) == []
+            assert core.receive(datagram, outer, via, 0.0) == []
     assert dropped(core) == {Drop.OWN_ADDRESS: 6}
 
 
@@ -189,7 +195,7 @@ def test_the_servers_own_endpoint_as_source_is_dropped(own: bytes) -> None:
 def test_the_teredo_port_elsewhere_and_another_port_of_its_own_are_let_in(outer: Endpoint) -> None:
     """A client may be mapped to port 3544, and a relay may run beside the server."""
     bubble = emit_bubble(NATIVE, CLIENT_A)
-    assert sole(server().receive(bubble, outer, PRIMARY)).payload == emit_origin(outer) + bubble
+    assert sole(server().receive(bubble, outer, PRIMARY, 0.0)).payload == emit_origin(outer) + bubble
 
 
 @pytest.mark.requirement("S20", "T1")
@@ -197,7 +203,7 @@ def test_the_teredo_port_elsewhere_and_another_port_of_its_own_are_let_in(outer:
 def test_the_servers_own_address_as_embedded_destination_is_dropped(own: bytes) -> None:
     core = server()
     itself = compose(SERVER, endpoint(own, TEREDO_PORT), 0)
-    assert core.receive(emit_bubble(CLIENT_A, itself), MAPPED_A, PRIMARY) == []
+    assert core.receive(emit_bubble(CLIENT_A, itself), MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.OWN_ADDRESS: 1}
 
 
@@ -212,7 +218,7 @@ def test_two_servers_pass_a_packet_on_once_at_most(source_server: bytes, served_
         forwards = 0
         here, there, outer, datagram = server(), server_b(), second, packet
         for _ in range(10):
-            actions = here.receive(datagram, outer, PRIMARY)
+            actions = here.receive(datagram, outer, PRIMARY, 0.0)
             if not actions:
                 break
             forwards += 1
@@ -230,7 +236,7 @@ def test_only_bubbles_and_icmpv6_go_through() -> None:
     tcp = emit_ipv6(IPv6Packet(0, 0, TCP, 64, CLIENT_A, NATIVE, bytes(20)))
     full_59 = emit_ipv6(IPv6Packet(0, 0, 59, 64, CLIENT_A, NATIVE, bytes(4)))
     for packet in (tcp, data(CLIENT_A, CLIENT_B), full_59):
-        assert core.receive(packet, MAPPED_A, PRIMARY) == []
+        assert core.receive(packet, MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.NOT_ALLOWED_THROUGH: 3}
 
 
@@ -238,7 +244,7 @@ def test_only_bubbles_and_icmpv6_go_through() -> None:
 @pytest.mark.parametrize(("payload", "through"), [(8, True), (84, True), (88, True), (89, False), (1240, False)])
 def test_icmpv6_goes_through_up_to_88_bytes(payload: int, through: bool) -> None:
     core = server()
-    actions = core.receive(echo(CLIENT_A, NATIVE, payload), MAPPED_A, PRIMARY)
+    actions = core.receive(echo(CLIENT_A, NATIVE, payload), MAPPED_A, PRIMARY, 0.0)
     assert bool(actions) == through
     assert dropped(core) == ({} if through else {Drop.TOO_LARGE_THROUGH: 1})
 
@@ -246,7 +252,7 @@ def test_icmpv6_goes_through_up_to_88_bytes(payload: int, through: bool) -> None
 @pytest.mark.requirement("S2", "S8")
 def test_an_origin_indication_from_a_client_is_dropped() -> None:
     core = server()
-    assert core.receive(emit_origin(MAPPED_A) + VECTORS["bubble_A_B"], MAPPED_A, PRIMARY) == []
+    assert core.receive(emit_origin(MAPPED_A) + VECTORS["bubble_A_B"], MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.UNEXPECTED_HEADER: 1}
 
 
@@ -255,14 +261,14 @@ def test_an_origin_indication_from_a_client_is_dropped() -> None:
 
 @pytest.mark.requirement("S6", "S13", "S14", "S22")
 def test_a_bubble_for_a_client_of_its_own_goes_on_with_its_origin_byte_for_byte() -> None:
-    assert server_b().receive(VECTORS["bubble_A_B"], MAPPED_A, PRIMARY) == [
+    assert server_b().receive(VECTORS["bubble_A_B"], MAPPED_A, PRIMARY, 0.0) == [
         SendDatagram(VECTORS["bubble_indirect_out"], MAPPED_B, PRIMARY)
     ]
 
 
 @pytest.mark.requirement("S6", "S13", "S14")
 def test_a_bubble_for_a_client_of_another_server_goes_on_without() -> None:
-    assert server().receive(VECTORS["bubble_A_B"], MAPPED_A, PRIMARY) == [
+    assert server().receive(VECTORS["bubble_A_B"], MAPPED_A, PRIMARY, 0.0) == [
         SendDatagram(VECTORS["bubble_A_B"], MAPPED_B, PRIMARY)
     ]
 
@@ -281,14 +287,14 @@ def test_a_bubble_for_a_client_of_another_server_goes_on_without() -> None:
     ],
 )
 def test_trailers_go_on_untouched_and_unread(name: str) -> None:
-    action = sole(server_b().receive(VECTORS[name], MAPPED_A, PRIMARY))
+    action = sole(server_b().receive(VECTORS[name], MAPPED_A, PRIMARY, 0.0))
     assert action.payload == emit_origin(MAPPED_A) + VECTORS[name]
 
 
 @pytest.mark.requirement("S22", "S21")
 def test_a_packet_to_a_client_keeps_its_hop_limit() -> None:
     bubble = emit_bubble(CLIENT_A, CLIENT_B, hop_limit=0)
-    assert sole(server_b().receive(bubble, MAPPED_A, PRIMARY)).payload == emit_origin(MAPPED_A) + bubble
+    assert sole(server_b().receive(bubble, MAPPED_A, PRIMARY, 0.0)).payload == emit_origin(MAPPED_A) + bubble
 
 
 @pytest.mark.requirement("S6", "S8", "T6")
@@ -297,14 +303,14 @@ def test_a_packet_to_a_client_keeps_its_hop_limit() -> None:
 def test_a_teredo_source_that_does_not_match_is_dropped(outer: Endpoint, destination: IPv6) -> None:
     core = server()
     for packet in (emit_bubble(CLIENT_A, destination), echo(CLIENT_A, destination, 64)):
-        assert core.receive(packet, outer, PRIMARY) == []
+        assert core.receive(packet, outer, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.SOURCE_UNPROVED: 2}
 
 
 @pytest.mark.requirement("A15", "S14")
 def test_a_bubble_from_another_port_of_the_address_reaches_a_client_of_its_own_with_its_origin() -> None:
     bubble = with_nonce(VECTORS["bubble_A_B"], b"\1\2\3\4")
-    assert server_b().receive(bubble, OTHER_PORT, PRIMARY) == [
+    assert server_b().receive(bubble, OTHER_PORT, PRIMARY, 0.0) == [
         SendDatagram(emit_origin(OTHER_PORT) + bubble, MAPPED_B, PRIMARY)
     ]
 
@@ -313,11 +319,11 @@ def test_a_bubble_from_another_port_of_the_address_reaches_a_client_of_its_own_w
 def test_that_exception_is_for_the_same_address_small_bubbles_and_own_clients() -> None:
     bubble = VECTORS["bubble_A_B"]
     core = server_b()
-    assert core.receive(bubble, STRANGER, PRIMARY) == []
-    assert core.receive(echo(CLIENT_A, CLIENT_B, 64), OTHER_PORT, PRIMARY) == []
-    assert core.receive(bubble + bytes(89), OTHER_PORT, PRIMARY) == []
-    assert len(core.receive(bubble + bytes(88), OTHER_PORT, PRIMARY)) == 1
-    assert server().receive(bubble, OTHER_PORT, PRIMARY) == []
+    assert core.receive(bubble, STRANGER, PRIMARY, 0.0) == []
+    assert core.receive(echo(CLIENT_A, CLIENT_B, 64), OTHER_PORT, PRIMARY, 0.0) == []
+    assert core.receive(bubble + bytes(89), OTHER_PORT, PRIMARY, 0.0) == []
+    assert len(core.receive(bubble + bytes(88), OTHER_PORT, PRIMARY, 0.0)) == 1
+    assert server().receive(bubble, OTHER_PORT, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.SOURCE_UNPROVED: 3}
 
 
@@ -325,7 +331,7 @@ def test_that_exception_is_for_the_same_address_small_bubbles_and_own_clients() 
 @pytest.mark.parametrize("source", [NATIVE, bytes.fromhex("fe80000000000000aabbccdd11223344")])
 def test_a_relays_bubble_reaches_a_client_of_its_own_with_its_origin(source: IPv6) -> None:
     bubble = emit_bubble(source, CLIENT_A)
-    assert server().receive(bubble, STRANGER, PRIMARY) == [
+    assert server().receive(bubble, STRANGER, PRIMARY, 0.0) == [
         SendDatagram(emit_origin(STRANGER) + bubble, MAPPED_A, PRIMARY)
     ]
 
@@ -334,7 +340,7 @@ def test_a_relays_bubble_reaches_a_client_of_its_own_with_its_origin(source: IPv
 def test_a_client_that_names_the_secondary_address_is_its_own_too() -> None:
     client = compose(SERVER_SECONDARY, MAPPED_A, 0)
     bubble = emit_bubble(NATIVE, client)
-    assert sole(server().receive(bubble, STRANGER, SECONDARY)).payload == emit_origin(STRANGER) + bubble
+    assert sole(server().receive(bubble, STRANGER, SECONDARY, 0.0)).payload == emit_origin(STRANGER) + bubble
 
 
 @pytest.mark.requirement("S7", "S8", "T6", "T7")
@@ -343,7 +349,7 @@ def test_a_client_that_names_the_secondary_address_is_its_own_too() -> None:
 def test_any_other_source_gets_nowhere_else(source: IPv6, destination: IPv6) -> None:
     core = server()
     for packet in (emit_bubble(source, destination), echo(source, destination, 64)):
-        assert core.receive(packet, STRANGER, PRIMARY) == []
+        assert core.receive(packet, STRANGER, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.SOURCE_UNPROVED: 2}
 
 
@@ -355,29 +361,31 @@ def test_any_other_source_gets_nowhere_else(source: IPv6, destination: IPv6) -> 
 @pytest.mark.parametrize("served_by", [SERVER, SERVER_B])
 def test_a_destination_at_a_forbidden_address_gets_nothing(ipv4: bytes, served_by: bytes) -> None:
     core = server()
-    assert core.receive(emit_bubble(CLIENT_A, compose(served_by, endpoint(ipv4, 4096), 0)), MAPPED_A, PRIMARY) == []
+    assert (
+        core.receive(emit_bubble(CLIENT_A, compose(served_by, endpoint(ipv4, 4096), 0)), MAPPED_A, PRIMARY, 0.0) == []
+    )
     assert dropped(core) == {Drop.FORBIDDEN_IPV4: 1}
 
 
 @pytest.mark.requirement("S12", "T9")
 def test_directed_broadcasts_and_own_addresses_get_nothing() -> None:
     core = server(scope=IPv4Scope([], [ipv4_of(MAPPED_A)], [ipv4_of(MAPPED_B)]))
-    assert core.receive(emit_bubble(NATIVE, CLIENT_A), STRANGER, PRIMARY) == []
-    assert core.receive(emit_bubble(NATIVE, compose(SERVER, MAPPED_B, 0)), STRANGER, PRIMARY) == []
+    assert core.receive(emit_bubble(NATIVE, CLIENT_A), STRANGER, PRIMARY, 0.0) == []
+    assert core.receive(emit_bubble(NATIVE, compose(SERVER, MAPPED_B, 0)), STRANGER, PRIMARY, 0.0) == []
 
 
 @pytest.mark.requirement("S11", "E12")
 def test_a_test_goes_to_the_native_network_as_it_is_but_for_its_hop_limit() -> None:
     ping = VECTORS["ping_test"]
     hop_limit = bytes([ping[7] - 1])
-    assert server().receive(ping, MAPPED_A, PRIMARY) == [ForwardPacket(ping[:7] + hop_limit + ping[8:], NATIVE)]
+    assert server().receive(ping, MAPPED_A, PRIMARY, 0.0) == [ForwardPacket(ping[:7] + hop_limit + ping[8:], NATIVE)]
 
 
 @pytest.mark.requirement("S11")
 @pytest.mark.parametrize(("hop_limit", "through"), [(0, False), (1, False), (2, True), (255, True)])
 def test_a_hop_limit_that_runs_out_ends_the_way(hop_limit: int, through: bool) -> None:
     core = server()
-    assert bool(core.receive(echo(CLIENT_A, NATIVE, 64, hop_limit), MAPPED_A, PRIMARY)) == through
+    assert bool(core.receive(echo(CLIENT_A, NATIVE, 64, hop_limit), MAPPED_A, PRIMARY, 0.0)) == through
     assert dropped(core) == ({} if through else {Drop.HOP_LIMIT: 1})
 
 
@@ -400,7 +408,7 @@ def test_a_hop_limit_that_runs_out_ends_the_way(hop_limit: int, through: bool) -
 )
 def test_what_is_not_global_is_not_forwarded_to(destination: IPv6) -> None:
     core = server()
-    assert core.receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY) == []
+    assert core.receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.NOT_GLOBAL: 1}
 
 
@@ -409,7 +417,7 @@ def test_what_is_not_global_is_not_forwarded_to(destination: IPv6) -> None:
 @pytest.mark.parametrize("own", [SERVER, SERVER_SECONDARY], ids=["primary", "secondary"])
 def test_an_echo_request_to_its_link_local_address_is_answered(own: bytes, via: int) -> None:
     request = echo(CLIENT_A, server_link_local(own), 64)
-    ((answer, to),) = sent(server().receive(request, MAPPED_A, via))
+    ((answer, to),) = sent(server().receive(request, MAPPED_A, via, 0.0))
     reply, _ = parse_ipv6(answer)
     assert (to, reply.source, reply.destination) == (MAPPED_A, server_link_local(own), CLIENT_A)
     assert parse_icmpv6(reply) == EchoReply(1, 1, bytes(56))
@@ -427,7 +435,7 @@ def test_nothing_else_to_its_link_local_address_is_answered_and_nobody_elses_req
         (echo(NATIVE, own, 64), MAPPED_A),
         (echo(CLIENT_LINK_LOCAL, own, 64), MAPPED_A),
     ):
-        assert server().receive(packet, outer, PRIMARY) == []
+        assert server().receive(packet, outer, PRIMARY, 0.0) == []
 
 
 @pytest.mark.requirement("A15")
@@ -440,9 +448,9 @@ def test_how_bubbles_of_symmetric_clients_are_let_through_is_a_choice() -> None:
         (SymmetricBubbles.ANY, [True, True, True]),
     ):
         core = Server((SERVER_B, SERVER_B_SECONDARY), IPv4Scope(), symmetric_bubbles=choice)
-        passed = [core.receive(bubble, outer, PRIMARY) for outer in (MAPPED_A, OTHER_PORT, STRANGER)]
+        passed = [core.receive(bubble, outer, PRIMARY, 0.0) for outer in (MAPPED_A, OTHER_PORT, STRANGER)]
         assert [bool(actions) for actions in passed] == through
-        assert core.receive(echo(CLIENT_A, CLIENT_B, 64), STRANGER, PRIMARY) == []
+        assert core.receive(echo(CLIENT_A, CLIENT_B, 64), STRANGER, PRIMARY, 0.0) == []
 
 
 @pytest.mark.requirement("S10", "S11")
@@ -456,7 +464,7 @@ def test_how_bubbles_of_symmetric_clients_are_let_through_is_a_choice() -> None:
     ids=bytes.hex,
 )
 def test_what_is_global_enough_is_forwarded_to(destination: IPv6) -> None:
-    (action,) = server().receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY)
+    (action,) = server().receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY, 0.0)
     assert isinstance(action, ForwardPacket)
     assert action.to == destination
 
@@ -468,15 +476,18 @@ def test_6to4_and_isatap_addresses_of_its_own_are_not_forwarded_to(own: bytes) -
     six_to_four = b"\x20\x02" + own + bytes(10)
     isatap = NATIVE[:8] + bytes.fromhex("00005efe") + own
     for destination in (six_to_four, isatap, NATIVE[:8] + bytes.fromhex("02005efe") + own):
-        assert core.receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY) == []
+        assert core.receive(echo(CLIENT_A, destination, 64), MAPPED_A, PRIMARY, 0.0) == []
     assert dropped(core) == {Drop.OWN_ADDRESS: 3}
 
 
 def test_a_server_of_another_prefix_advertises_and_forwards_that() -> None:
     prefix = bytes.fromhex("20010db8")
     core = Server((SERVER, SERVER_SECONDARY), IPv4Scope(), prefix=prefix, mtu=1400)
-    action = sole(core.receive(VECTORS["rs_vista"], MAPPED_A, PRIMARY))
+    action = sole(core.receive(VECTORS["rs_vista"], MAPPED_A, PRIMARY, 0.0))
     advertisement = advertised(action.payload)
     assert (advertisement.prefixes[0].prefix, advertisement.mtu) == (prefix + SERVER + bytes(8), 1400)
     own = compose(SERVER, MAPPED_A, 0, prefix)
-    assert sole(core.receive(emit_bubble(bytes.fromhex("20010db9") + bytes(12), own), STRANGER, PRIMARY)).to == MAPPED_A
+    assert (
+        sole(core.receive(emit_bubble(bytes.fromhex("20010db9") + bytes(12), own), STRANGER, PRIMARY, 0.0)).to
+        == MAPPED_A
+    )

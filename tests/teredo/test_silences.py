@@ -5,9 +5,10 @@ import pytest
 
 from miredo.address.endpoint import Endpoint, endpoint, parse_ipv4
 from miredo.teredo.actions import Action, PeerTrusted
-from miredo.teredo.client import RETESTED
+from miredo.teredo.client import HEEDED_BURST, HEEDED_RATE, RETESTED
 from miredo.teredo.peers import Peers
 from miredo.wire.bubble import is_bubble
+from miredo.wire.ipv6 import destination_of
 from tests.teredo.cores import (
     NATIVE,
     OTHER_NATIVE,
@@ -207,6 +208,32 @@ def test_one_error_has_a_bounded_number_of_hosts_tested() -> None:
         client.core.peers.trust(NATIVE[:15] + bytes([number]), RELAY, 1.0)
     tests = asked(client.core.unreachable(RELAY, 2.0))
     assert tests.count("test") == RETESTED
+
+
+@pytest.mark.requirement("T33")
+def test_a_flood_of_forged_errors_leaves_attempts_for_others() -> None:
+    client = qualified_client()
+    for number in range(RETESTED):
+        client.core.peers.trust(NATIVE[:15] + bytes([number]), RELAY, 1.0)
+    tests = []
+    for hundredth in range(1000):  # 10 s, and each test is answered
+        now = 10.0 + hundredth / 100
+        for datagram, to in sent(client.core.unreachable(RELAY, now)):
+            if to == PRIMARY_ENDPOINT:
+                tests.append(now)
+                host = destination_of(datagram)
+                nonce = echo_request_in(datagram).data
+                client.core.receive(echo_reply(host, client.address, nonce), RELAY, now)
+    assert len(tests) <= RETESTED * (HEEDED_BURST + HEEDED_RATE * 10)
+    assert asked(client.core.transmit(data(client.address, NATIVE[:14] + b"\x01\x00"), 20.0)) == ["test"]
+
+
+@pytest.mark.requirement("E9")
+def test_errors_about_others_do_not_keep_a_relays_from_being_heeded() -> None:
+    client = befriended()
+    for _ in range(19):
+        assert client.core.unreachable(PEER_MAPPED, 10.0) == []
+    assert asked(client.core.unreachable(RELAY, 10.0)) == ["test", "bubble"]
 
 
 def test_a_dead_destination_makes_the_client_ask_whether_its_server_is_dead_too() -> None:

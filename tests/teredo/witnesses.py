@@ -245,7 +245,7 @@ class TunnelWitness:
         that host; what else goes for one peer at once is one attempt (A13).
         """
         attempts: dict[IPv6, None] = {}
-        for payload, to, _ in sent:
+        for payload, to, *_ in sent:
             destination = destination_of(payload)
             for_who_asked = is_teredo(destination) or is_link_local(destination)
             if answering and is_bubble(payload) and for_who_asked:
@@ -351,8 +351,8 @@ class ServerWitness:
         for name in ("receive",):  # mypy lets no method be replaced by name
             setattr(node.core, name, self.receive)
 
-    def receive(self, datagram: bytes, outer: Endpoint, via: int) -> list[Action]:
-        actions = self._receive(datagram, outer, via)
+    def receive(self, datagram: bytes, outer: Endpoint, via: int, now: float) -> list[Action]:
+        actions = self._receive(datagram, outer, via, now)
         self.one_datagram_leads_to_one_at_most(actions, outer)
         for action in actions:
             if isinstance(action, SendDatagram):

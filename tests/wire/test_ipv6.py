@@ -17,6 +17,7 @@ from miredo.wire.ipv6 import (
     UDP,
     IPv6Packet,
     destination_of,
+    dscp_of,
     emit_ipv6,
     has_live_routing_header,
     is_ipv6,
@@ -160,3 +161,11 @@ def test_a_chain_that_runs_beyond_the_packet_is_malformed(headers: tuple[Header,
 def test_hop_by_hop_options_come_first_or_are_malformed() -> None:
     with pytest.raises(MalformedPacket, match="hop-by-hop"):
         upper_layer(chain(OPTIONS, HOPS))
+
+
+@pytest.mark.parametrize(
+    ("packet", "dscp"),
+    [(b"\x6b\x83", 46), (b"\x6f\xff", 63), (b"\x60\x3f", 0), (b"\x4b\x83", 0), (b"\x6b", 0), (b"", 0)],
+)
+def test_the_dscp_is_six_bits_of_an_ipv6_header(packet: bytes, dscp: int) -> None:
+    assert dscp_of(packet) == dscp

@@ -10,6 +10,7 @@ import pytest
 from miredo.wire.bubble import is_bubble
 from miredo.wire.checksum import transport_checksum
 from miredo.wire.encapsulation import emit_encapsulation, parse_encapsulation
+from miredo.wire.icmpv4 import parse_unreachable
 from miredo.wire.icmpv6 import (
     check_router_advertisement,
     check_router_solicitation,
@@ -84,6 +85,7 @@ PARSERS: tuple[Callable[[bytes], object], ...] = (
     read_trailers,
     nonce_in,
     parse_ipv4_packet,
+    parse_unreachable,
     lambda data: read_trailers(data[HEADER_LENGTH:]),
     lambda data: parse_udp(data, MAPPED_A[:4], MAPPED_B[:4]),
     lambda data: parse_udp(data, CLIENT_A, CLIENT_B),

@@ -9,18 +9,22 @@ what is under way arrives when the clock is advanced, by 0 too.
 from miredo.kernel.memory.clock import MemoryAlarm, MemoryClock
 from miredo.kernel.memory.endpoints import (
     MemoryEndpoints,
+    MemoryICMPErrors,
     MemoryICMPv6,
     MemoryInternet,
     MemoryPort,
     MemoryRawIPv6,
     MemoryTunnel,
 )
+from miredo.kernel.memory.groups import MemoryGroup
 from miredo.kernel.memory.network import MemoryLink, MemoryNetwork, MemoryStack
 
 __all__ = [
     "MemoryAlarm",
     "MemoryClock",
     "MemoryEndpoints",
+    "MemoryGroup",
+    "MemoryICMPErrors",
     "MemoryICMPv6",
     "MemoryInternet",
     "MemoryLink",

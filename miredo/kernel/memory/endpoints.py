@@ -3,7 +3,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from errno import EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL
+from errno import EADDRINUSE, EADDRNOTAVAIL, EBADF, EEXIST, EINVAL
 from typing import Protocol
 
 from twisted.internet.address import IPv4Address
@@ -15,15 +15,24 @@ from zope.interface import implementer
 
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, show_ipv4
 from miredo.kernel.errors import refused
-from miredo.kernel.interfaces import IEndpoints, IICMPv6, INetwork, IRawIPv6, ITunnel
+from miredo.kernel.interfaces import IEndpoints, IGroup, IICMPErrors, IICMPv6, INetwork, IRawIPv6, ITimesToLive, ITunnel
+from miredo.kernel.links import check_name
 from miredo.kernel.memory.clock import MemoryClock
+from miredo.kernel.memory.groups import MemoryGroup
 from miredo.kernel.memory.network import MemoryNetwork, MemoryStack
+from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable
+from miredo.wire.ipv4 import ICMP, IPv4Packet, emit_ipv4_packet
+from miredo.wire.ipv6 import UDP
+from miredo.wire.udp import UDPDatagram, emit_udp
 
 _ANY = bytes(4)
 _LOOPBACK_NET = 127
+_MULTICAST = range(224, 240)
 _EPHEMERAL_PORTS = range(32768, 61000)
 _DATAGRAM_LIMIT = 65507
 _IPV6_HEADER = 40
+_QUOTE_LIMIT = 548
+"""Bytes of a datagram that an ICMP error quotes at most (RFC 1812 4.3.2.3)."""
 
 Place = tuple[IPv4, int]
 """An address and a port."""
@@ -72,6 +81,9 @@ class MemoryInternet:
             self._flushing = False
 
     def _deliver(self, sender: "MemoryEndpoints", source: Place, destination: Place, datagram: bytes) -> None:
+        if destination[0][0] in _MULTICAST:
+            self._deliver_to_group(sender, source, destination, datagram)
+            return
         at_home = destination[0][0] == _LOOPBACK_NET
         for endpoints in [sender] if at_home else self._joined:
             port = endpoints.port_at(destination)
@@ -79,6 +91,15 @@ class MemoryInternet:
                 port.protocol.datagramReceived(datagram, (show_ipv4(source[0]), source[1]))
                 return
         self.lost.append((source, destination, datagram))
+        if any(endpoints.stack.has(destination[0]) for endpoints in self._joined):
+            sender.refused(unreachable_port(source, destination, datagram))
+
+    def _deliver_to_group(self, sender: "MemoryEndpoints", source: Place, group: Place, datagram: bytes) -> None:
+        """To all but the sender's own namespace, as with IP_MULTICAST_LOOP off."""
+        for endpoints in self._joined:
+            for joined in endpoints.groups:
+                if endpoints is not sender and joined.place == group:
+                    joined.arrive(source, datagram)
 
 
 @implementer(IEndpoints)
@@ -88,7 +109,8 @@ class MemoryEndpoints:
 
     @param addresses: IPv4 addresses, each with its prefix length, of a link C{eth0}; none makes no such link.
     @param deliver_raw: takes what is sent by L{raw_ipv6}.
-    @ivar tunnels: every tunnel that was opened, closed ones too, in order; likewise C{raw_senders}, C{icmpv6_senders}.
+    @ivar tunnels: every tunnel that was opened, closed ones too, in order; likewise C{raw_senders}, C{icmpv6_senders},
+        C{icmp_listeners}, C{groups}.
     """
 
     def __init__(
@@ -103,6 +125,8 @@ class MemoryEndpoints:
         self.tunnels: list[MemoryTunnel] = []
         self.raw_senders: list[MemoryRawIPv6] = []
         self.icmpv6_senders: list[MemoryICMPv6] = []
+        self.icmp_listeners: list[MemoryICMPErrors] = []
+        self.groups: list[MemoryGroup] = []
         self._internet = internet
         self._deliver_raw = deliver_raw
         self._ports: list[MemoryPort] = []
@@ -129,6 +153,7 @@ class MemoryEndpoints:
 
     def open_tunnel(self, name: str, mtu: int) -> ITunnel:
         link = self.stack.add_link(name)
+        link.shared = False
         try:
             MemoryNetwork(self.stack, {}).set_up(link.index, mtu)
         except OSError:
@@ -138,6 +163,11 @@ class MemoryEndpoints:
         self.tunnels.append(tunnel)
         return tunnel
 
+    def check_tunnel(self, name: str) -> None:
+        check_name(name)
+        if name in self.stack.links:
+            raise refused(EEXIST, f"interface {name}", "exists already")
+
     def raw_ipv6(self) -> IRawIPv6:
         self.raw_senders.append(MemoryRawIPv6(self._deliver_raw))
         return self.raw_senders[-1]
@@ -145,6 +175,32 @@ class MemoryEndpoints:
     def icmpv6(self) -> IICMPv6:
         self.icmpv6_senders.append(MemoryICMPv6())
         return self.icmpv6_senders[-1]
+
+    def icmp_errors(self, receive: Callable[[bytes], None]) -> IICMPErrors:
+        self.icmp_listeners.append(MemoryICMPErrors(receive))
+        return self.icmp_listeners[-1]
+
+    def refused(self, packet: bytes) -> None:
+        """An ICMP error has come."""
+        for listener in self.icmp_listeners:
+            listener.arrive(packet)
+
+    def join_group(
+        self,
+        port: IUDPTransport,
+        group: str,
+        number: int,
+        receive: Callable[[bytes, tuple[str, int]], None],
+    ) -> IGroup:
+        place = parse_ipv4(group), number
+        if any(taken.place == (_ANY, number) for taken in self._ports):
+            raise refused(EADDRINUSE, f"UDP group {group}:{number}")
+
+        def carry(source: Place, datagram: bytes) -> None:
+            self._internet.send(self, source, place, datagram)
+
+        self.groups.append(MemoryGroup(self.stack, port, place, receive, carry))
+        return self.groups[-1]
 
     def network(self) -> INetwork:
         return MemoryNetwork(self.stack, self._internet.namespaces)
@@ -167,6 +223,8 @@ class MemoryEndpoints:
         self._ports.remove(port)
 
     def _is_taken(self, ipv4: IPv4, port: int) -> bool:
+        if ipv4 == _ANY and any(joined.open and joined.place[1] == port for joined in self.groups):
+            return True
         return any(taken.place[1] == port and (ipv4 == _ANY or taken.place[0] in (ipv4, _ANY)) for taken in self._ports)
 
     def _free_port(self, ipv4: IPv4) -> int:
@@ -176,12 +234,15 @@ class MemoryEndpoints:
         raise refused(EADDRINUSE, f"UDP {show_ipv4(ipv4)}")
 
 
-@implementer(IUDPTransport, IListeningPort)
+@implementer(IUDPTransport, IListeningPort, ITimesToLive)
 class MemoryPort:
     """
     A UDP port, used like the stock one.
 
+    There is no router in between, so every TTL is enough.
+
     @ivar written: what was sent: data and destination of each.
+    @ivar ttls: the TTL of each of those that had one of its own, by its number in C{written}.
     """
 
     def __init__(
@@ -190,6 +251,7 @@ class MemoryPort:
         self.protocol = protocol
         self.place = place
         self.written: list[tuple[bytes, tuple[str, int]]] = []
+        self.ttls: dict[int, int] = {}
         self._endpoints = endpoints
         self._internet = internet
         self._open = True
@@ -207,6 +269,11 @@ class MemoryPort:
         source = self.place[0] if self.place[0] != _ANY else self._endpoints.source_for(destination)
         self.written.append((packet, addr))
         self._internet.send(self._endpoints, (source, self.place[1]), (destination, addr[1]), packet)
+
+    def write_with_ttl(self, packet: bytes, addr: tuple[str, int], ttl: int) -> None:
+        number = len(self.written)
+        self.write(packet, addr)
+        self.ttls[number] = ttl
 
     def connect(self, host: str, port: int) -> None:
         raise refused(EINVAL, f"UDP {host} port {port}", "this program's ports are never connected")
@@ -318,3 +385,32 @@ class MemoryICMPv6:
 
     def close(self) -> None:
         self.open = False
+
+
+@implementer(IICMPErrors)
+class MemoryICMPErrors:
+    """Somebody who hears errors."""
+
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        self.open = True
+        self._receive = receive
+
+    def arrive(self, packet: bytes) -> None:
+        """Let an error come, which may be a forged one."""
+        if self.open:
+            self._receive(packet)
+
+    def close(self) -> None:
+        self.open = False
+
+
+def unreachable_port(source: Place, destination: Place, datagram: bytes) -> bytes:
+    """What a host answers a datagram with for which it has no port: from C{destination} to C{source}."""
+    udp = emit_udp(UDPDatagram(source[1], destination[1], datagram), source[0], destination[0])
+    quote = emit_ipv4_packet(_packet(UDP, source[0], destination[0], udp))
+    error = emit_unreachable(PORT_UNREACHABLE, 0, quote[:_QUOTE_LIMIT])
+    return emit_ipv4_packet(_packet(ICMP, destination[0], source[0], error))
+
+
+def _packet(protocol: int, source: IPv4, destination: IPv4, payload: bytes) -> IPv4Packet:
+    return IPv4Packet(0, 0, False, False, 0, 64, protocol, source, destination, payload)

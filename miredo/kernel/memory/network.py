@@ -18,6 +18,9 @@ Address = IPv4 | IPv6
 
 _LOOPBACK = (b"\x7f\0\0\1", 8)
 _IPV6_METRIC = 1024
+_SYSCTL_FOLDERS = ("/net/ipv4/conf", "/net/ipv6/conf")
+_SYSCTLS = {"forwarding": "0", "disable_ipv6": "0", "rp_filter": "0"}
+"""What nobody has set yet."""
 _MTU_RANGE = range(68, 65536)
 
 
@@ -37,6 +40,7 @@ class MemoryLink:
     index: int
     mtu: int = 1500
     up: bool = False
+    shared: bool = True
     offloads_checksums: bool = True
     addresses: list[tuple[Address, int]] = field(default_factory=list)
     routes: list[_Route] = field(default_factory=list)
@@ -64,6 +68,7 @@ class MemoryStack:
         self._clock = clock
         self._watches: list[MemoryWatch] = []
         self.add_link("lo", mtu=65536).up = True
+        self.links["lo"].shared = False
         self.links["lo"].addresses.append(_LOOPBACK)
 
     def add_link(self, name: str, mtu: int = 1500) -> MemoryLink:
@@ -159,6 +164,12 @@ class MemoryNetwork:
     def is_running(self, index: int) -> bool:
         return self.stack.link(index).up
 
+    def is_up(self, index: int) -> bool:
+        return self.stack.link(index).up
+
+    def is_shared(self, index: int) -> bool:
+        return self.stack.link(index).shared
+
     def links(self) -> list[str]:
         return list(self.stack.links)
 
@@ -197,6 +208,17 @@ class MemoryNetwork:
 
     def is_local(self, address: Address) -> bool:
         return any(address == own for link in self.stack.links.values() if link.up for own, _ in link.addresses)
+
+    def link_to(self, address: Address) -> int | None:
+        place = ip_address(address)
+        ways = [
+            (-length, metric, link.index)
+            for link in self.stack.links.values()
+            if link.up
+            for destination, length, metric in [*_all(link), *((own, length, 0) for own, length in link.addresses)]
+            if len(destination) == len(address) and place in ip_network((destination, length), strict=False)
+        ]
+        return min(ways)[2] if ways else None
 
     def ipv4_addresses(self) -> list[tuple[IPv4, int]]:
         return [found for link in self.stack.links.values() for found in link.addresses if len(found[0]) == 4]
@@ -288,6 +310,16 @@ class MemoryNetwork:
         if ".." in path.split("/"):
             raise refused(EINVAL, f"sysctl {path}")
         self.stack.sysctls[path] = str(value)
+
+    def get_sysctl(self, path: str) -> str:
+        if ".." in path.split("/"):
+            raise refused(EINVAL, f"sysctl {path}")
+        *folders, link, variable = ["", *path.split("/")]
+        there = "/".join(folders) in _SYSCTL_FOLDERS and link in ("all", "default", *self.stack.links)
+        value = self.stack.sysctls.get(path, _SYSCTLS.get(variable) if there else None)
+        if value is None:
+            raise refused(ENOENT, f"sysctl {path}")
+        return value
 
     def set_transmit_checksum_offload(self, name: str, on: bool) -> None:
         if name not in self.stack.links:

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""C{./x bench}: measurements, each a verb of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from miredo.commands import recovery
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one; the exit status."""
+    options = parser().parse_args(words)
+    return int(options.bench(options))
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(prog="./x bench", description="Measures, in labs on this machine.")
+    verbs = arguments.add_subparsers(dest="verb", required=True)
+    verb = verbs.add_parser("recovery", help="how long a client takes to be back when something broke")
+    recovery.add_arguments(verb)
+    verb.set_defaults(bench=recovery.bench)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
