@@ -11,9 +11,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import BinaryIO
 
+from miredo.commands.output import say
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab import kernelnat
 from miredo.lab.fronts import Front, KernelNat, parse_front
@@ -54,6 +56,15 @@ or a NAT of the kernel's (on real packets only; needs the program nft):
 )
 
 
+KEPT = """\
+The lab is up until Ctrl-C. Meanwhile, in another terminal:
+  ./x lab ping client-a host
+  ./x lab shell client-a          (its process is {process})"""
+
+LONGEST_DELAY = 10_000
+"""Milliseconds; nothing qualifies over a link that takes longer. Ours."""
+
+
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="./x demo",
@@ -71,14 +82,18 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--host-first", action="store_true", help="the native host pings first, the client then")
     arguments.add_argument("--sim", action="store_true", help="in memory: no namespaces, no privileges, any system")
     links = arguments.add_argument_group("every link", "each way, between each node and its neighbour")
-    links.add_argument("--delay", type=float, metavar="MS", help="milliseconds that a packet takes")
-    links.add_argument("--jitter", type=float, metavar="MS", default=0.0, help="milliseconds more at most")
-    links.add_argument("--loss", type=float, metavar="PERCENT", default=0.0, help="packets that are lost")
-    links.add_argument("--reorder", type=float, metavar="PERCENT", default=0.0, help="packets that are overtaken")
-    links.add_argument("--rate", type=float, metavar="MBIT", default=0.0, help="megabits a second")
+    links.add_argument(
+        "--delay", type=_time, metavar="MS", help="milliseconds that a packet takes; usually 0, with --sim 10"
+    )
+    links.add_argument("--jitter", type=_time, metavar="MS", default=0.0, help="milliseconds more at most")
+    links.add_argument("--loss", type=_share, metavar="PERCENT", default=0.0, help="packets that are lost")
+    links.add_argument("--reorder", type=_share, metavar="PERCENT", default=0.0, help="packets that are overtaken")
+    links.add_argument("--rate", type=_number, metavar="MBIT", default=0.0, help="megabits a second; 0: any number")
     arguments.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments.add_argument("--ladder", choices=("text", "mermaid"), default="text", help="how the packets are drawn")
-    arguments.add_argument("--pcap", type=Path, metavar="FILE", help="record the packets (pcapng)")
+    arguments.add_argument(
+        "--pcap", type=Path, metavar="FILE", help="record the packets (pcapng), each where it arrives"
+    )
     arguments.add_argument("--keep", action="store_true", help="leave the lab up until Ctrl-C; visit it with ./x lab")
     arguments.add_argument("--verbose", "-v", action="store_true", help="the roles' log on standard error")
     return arguments
@@ -88,16 +103,14 @@ def main(words: list[str] | None = None) -> int:
     """Run it; the exit status."""
     arguments = parser()
     options = arguments.parse_args(words)
-    if options.sim and options.pcap:
-        arguments.error("--pcap records real packets, and --sim has none")
-    if options.sim and options.keep:
-        arguments.error("--keep leaves namespaces up, and --sim has none")
     kernels = [front for front in (options.nat, options.peer_nat) if isinstance(front, KernelNat)]
-    if options.sim and kernels:
-        arguments.error(f"{kernels[0]} is the kernel's NAT, and --sim has no kernel")
+    if options.sim and (impossible := _not_in_memory(options, kernels)):
+        arguments.error(impossible)
 
     def show(report: Report) -> None:
-        _print(json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid"))
+        say(json.dumps(report.as_json(), indent=1) if options.json else report.as_text(options.ladder == "mermaid"))
+        if options.keep and report.ok:
+            print(KEPT.format(process=os.getpid()), file=sys.stderr)
 
     try:
         scenario = Scenario(options.nat, options.peer_nat, _link(options), options.host_first)
@@ -127,11 +140,38 @@ def main(words: list[str] | None = None) -> int:
     return 0 if report.ok else 1
 
 
-def _print(text: str) -> None:
+def _not_in_memory(options: argparse.Namespace, kernels: list[KernelNat]) -> str | None:
+    """What is asked for and needs real packets."""
+    if options.pcap:
+        return "--pcap records real packets, and --sim has none"
+    if options.keep:
+        return "--keep leaves namespaces up, and --sim has none"
+    return f"{kernels[0]} is the kernel's NAT, and --sim has no kernel" if kernels else None
+
+
+def _number(text: str) -> float:
+    """A number from 0 on."""
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # such as: ./x demo | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not (isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return abs(number)
+
+
+def _time(text: str) -> float:
+    """Milliseconds."""
+    if (milliseconds := _number(text)) > LONGEST_DELAY:
+        raise argparse.ArgumentTypeError(f"{text} ms is more than a link may take, {LONGEST_DELAY} ms")
+    return milliseconds
+
+
+def _share(text: str) -> float:
+    """Percent."""
+    if (percent := _number(text)) > 100:
+        raise argparse.ArgumentTypeError(f"{text} is more than 100 percent")
+    return percent
 
 
 def _link(options: argparse.Namespace) -> Link:
@@ -174,7 +214,7 @@ def _refused(refusal: NoNamespaces, scenario: Scenario, as_json: bool) -> int:
     """Say what is missing, the command that would allow it, and what works without."""
     if as_json:
         refused = Report(simulated=False, scenario=scenario, failure=refusal.reason)
-        print(json.dumps({**refused.as_json(), "cure": refusal.cure}))
+        say(json.dumps({**refused.as_json(), "cure": refusal.cure}))
     print(f"demo: {refusal.reason}", file=sys.stderr)
     print(f"  to allow it:  {refusal.cure}", file=sys.stderr)
     if not isinstance(scenario.nat, KernelNat) and not isinstance(scenario.peer_nat, KernelNat):

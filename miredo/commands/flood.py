@@ -22,7 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from miredo.address.endpoint import parse_ipv6
-from miredo.commands.daemons import Daemon, packets_read, wait_for_interface
+from miredo.commands.daemons import Daemon, end_on_sigterm, go_first, packets_read, wait_for_interface
+from miredo.commands.output import say
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab.flooding import NUMBERS, Flood
 from miredo.lab.population import Client, Population
@@ -60,7 +61,6 @@ ARRIVING = 2.0
 """Seconds between new clients."""
 START_PATIENCE, STRAGGLERS, RECOVERY_PATIENCE = 20.0, 3.0, 60.0
 """Seconds for a program to start, for late answers, and for service to come back."""
-CAPACITY_SECONDS = 5.0
 SAMPLING = 0.5
 """Seconds between looks at a program's memory."""
 
@@ -110,6 +110,8 @@ class Plan:
     @ivar destinations: of the flood at R, in all.
     @ivar above: seconds of the flood above R.
     @ivar rate: R; C{None}: half of the capacity.
+    @ivar capacity_seconds: how long our relay's capacity is measured.
+    @ivar programs: what is measured; C{None}: ours, and C miredo where it is installed.
     @ivar sources: native networks that the floods come from, a /48 each.
     """
 
@@ -117,6 +119,8 @@ class Plan:
     above: float = 20.0
     rate: float | None = None
     sources: int = 65536
+    capacity_seconds: float = 5.0
+    programs: tuple[str, ...] | None = None
 
 
 class _Stage:
@@ -221,19 +225,24 @@ def measure(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> Find
         folder.chmod(0o755)
         stage = _Stage(folder, plan.sources)
         closing.callback(stage.close)
-        tell(f"what our relay can read, {CAPACITY_SECONDS:g} s")
-        capacity = _capacity(stage)
+        tell(f"what our relay can read, {plan.capacity_seconds:g} s")
+        capacity = _capacity(stage, plan.capacity_seconds)
         rate = plan.rate or max(LEAST_RATE, capacity / 2)
         tell(f"it reads {capacity:,.0f} packets to new destinations a second, so R = {rate:,.0f}")
-        programs = ["ours", *(["miredo"] if os.access(MIREDO, os.X_OK) and os.geteuid() == 0 else [])]
+        programs = installed() if plan.programs is None else plan.programs
         return Findings(capacity, [_measured(stage, program, plan, rate, tell) for program in programs])
 
 
-def _capacity(stage: _Stage) -> float:
+def installed() -> tuple[str, ...]:
+    """The programs that can be measured here; C miredo becomes its own user, which needs root."""
+    return ("ours", "miredo") if os.access(MIREDO, os.X_OK) and os.geteuid() == 0 else ("ours",)
+
+
+def _capacity(stage: _Stage, seconds: float) -> float:
     with stage.relay("ours"):
         time.sleep(1.0)
         before = packets_read("relay", TUNNEL)
-        sent = stage.flood(inf, seconds=CAPACITY_SECONDS).end()
+        sent = stage.flood(inf, seconds=seconds).end()
         return (packets_read("relay", TUNNEL) - before) / sent.seconds
 
 
@@ -329,6 +338,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure and tell; 0 unless it could not be measured. No reactor may have been imported yet."""
     try:
         enter_lab()
+        end_on_sigterm()
+        go_first()
         findings = measure(
             Plan(options.destinations, options.above, options.rate, options.sources),
             lambda line: print(line, file=sys.stderr, flush=True),
@@ -339,7 +350,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"flood: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(asdict(findings), indent=1) if options.json else as_text(findings))
+    say(json.dumps(asdict(findings), indent=1) if options.json else as_text(findings))
     return 0
 
 

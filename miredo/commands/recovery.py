@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from miredo.commands.daemons import Daemon
+from miredo.commands.output import say
 from miredo.kernel.userns import NoNamespaces, enter_lab
 from miredo.lab.recovering import Figure, Figures, NoTrial, Recovery, Trial
 
@@ -100,7 +101,7 @@ def bench(options: argparse.Namespace) -> int:
         return 1
     rows = [Row(each, TARGETS.get(each), samples[each, OURS], samples[each, ITS]) for each in Figure]
     rows = [row for row in rows if row.ours or row.its]
-    print(json.dumps(as_json(rows), indent=1) if options.json else as_text(rows))
+    say(json.dumps(as_json(rows), indent=1) if options.json else as_text(rows))
     return 1 if any(row.met is False for row in rows) else 0
 
 

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from miredo.address.endpoint import show_endpoint, show_ipv4, show_ipv6
+from miredo.commands.output import say
 from miredo.lab.ladder import describe, describe_ipv6
 from miredo.teredo.actions import SECONDARY, DeliverPacket, ForwardPacket, SendDatagram, SendError
 from miredo.teredo.recording import Input, Raised, Recording, Replayed, parse_recording, replay
@@ -51,16 +52,16 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _tell(recording: Recording, verbose: bool) -> int:
-    print(heading(recording))
+    say(heading(recording))
     count = 0
     for again in replay(recording):
         count += 1
         if verbose or again.difference:
-            print("\n".join(account(again)))
+            say("\n".join(account(again)))
         if again.difference:
-            print(f"input {count} of {len(recording.inputs)}: {again.difference}")
+            say(f"input {count} of {len(recording.inputs)}: {again.difference}")
             return DIFFERENT
-    print(f"replayed {count} inputs, all actions alike")
+    say(f"replayed {count} inputs, all actions alike")
     return ALIKE
 
 

@@ -313,7 +313,7 @@ class ClientConfig(TunnelConfig):
         metadata=directive(
             "AcceptStrangers",
             switch,
-            "Whether peers that this host has not sent to may begin; no answers and lets in nobody else.",
+            "Whether peers that this host has not sent to may begin; no lets in nothing of theirs.",
             default="yes",
         ),
     )

@@ -96,9 +96,13 @@ class TimerAlarm:
         self._reactor = reactor
         self._ring = ring
         self._fd = create_timer()
+        self._armed: float | None = None
         reactor.addReader(self)
 
     def arm(self, deadline: float | None) -> None:
+        if deadline == self._armed:  # most packets change no deadline, and setting one that is near is dear
+            return
+        self._armed = deadline
         # A timerfd set to 0 is disarmed; any other time that has passed expires at once.
         set_timer(self._fd, 0 if deadline is None else max(1, ceil(deadline * 1e9)))
 
@@ -116,6 +120,7 @@ class TimerAlarm:
             os.read(self._fd, 8)
         except BlockingIOError:
             return  # moved or disarmed between the reactor's poll and this call
+        self._armed = None
         self._ring()
 
     def connectionLost(self, reason: Failure) -> None:

@@ -16,7 +16,7 @@ from miredo.kernel.interfaces import IEndpoints, IGroup, IICMPErrors, IICMPv6, I
 from miredo.kernel.namespaces import entered
 from miredo.kernel.netlink import KernelNetwork
 from miredo.kernel.sockets import ICMPv6Socket, RawIPv6Socket, bound_udp
-from miredo.kernel.tun import KernelTunnel, check_device, create_device
+from miredo.kernel.tun import QUEUE_LENGTH, KernelTunnel, check_device, create_device
 
 _DATAGRAM_LIMIT = 65535
 
@@ -80,6 +80,7 @@ class KernelEndpoints:
         network = KernelNetwork(self.namespace, self._reactor)
         try:
             network.set_no_generated_addresses(index)
+            network.set_queue_length(index, QUEUE_LENGTH)
             network.set_up(index, mtu)
         finally:
             network.close()

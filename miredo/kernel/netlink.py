@@ -179,6 +179,13 @@ class KernelNetwork:
         message["attrs"] = [("IFLA_AF_SPEC", {"attrs": [("AF_INET6", mode)]})]
         self._route.ask(message, RTM_SETLINK, 0, f"interface {index}")
 
+    def set_queue_length(self, index: int, packets: int) -> None:
+        """How many packets wait in a link; unlike the ioctl this is allowed in a user namespace."""
+        message = ifinfmsg()
+        message["index"] = index
+        message["attrs"] = [("IFLA_TXQLEN", packets)]
+        self._route.ask(message, RTM_SETLINK, 0, f"interface {index}")
+
     def add_address(self, index: int, address: Address, prefix_length: int) -> None:
         self._change_address(RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_EXCL, index, address, prefix_length)
 

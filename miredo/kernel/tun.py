@@ -28,7 +28,6 @@ QUEUE_LENGTH = 2048
 more than another program's turn on the processor."""
 
 _PACKET_LIMIT = 65535
-_SIOCSIFTXQLEN = 0x8943
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_TUN_EXCL = 0x8000
@@ -56,8 +55,6 @@ def create_device(name: str) -> int:
     except OSError as error:
         os.close(fd)
         raise _told(error, name) from error
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as carrier:
-        ioctl(carrier, _SIOCSIFTXQLEN, struct.pack("16si20x", name.encode(), QUEUE_LENGTH))
     return fd
 
 

@@ -45,6 +45,9 @@ from miredo.wire.trailers import (
 WIDTH: Final = 100
 """Columns of a drawing at most, unless told otherwise."""
 
+EXPIRED: Final = "TTL expired"
+"""What is noted at a datagram that no router takes any further."""
+
 _TIME: Final = 8
 """Columns of the time, in ms with one decimal."""
 
@@ -129,7 +132,7 @@ def as_mermaid(steps: Sequence[Step], columns: Sequence[str]) -> str:
         if step.sender == step.receiver:
             lines.append(f"    Note over {alias[step.sender]}: {label}")
         else:
-            arrow = "--x" if step.note in ("lost", "filtered", "refused", "TTL expired") else "->>"
+            arrow = "--x" if step.note in ("lost", "filtered", "refused", EXPIRED) else "->>"
             lines.append(f"    {alias[step.sender]}{arrow}{alias[step.receiver]}: {label}")
     return "\n".join(lines)
 

@@ -68,6 +68,8 @@ OPENING_INTERVAL = 1.0
 """Seconds between two destinations that the host opens."""
 SETTLING = 1.0
 """Seconds of quiet before something breaks."""
+UNDER_WAY = 0.2
+"""Seconds in which packets arrive that were sent before."""
 
 
 class Trial(StrEnum):
@@ -201,11 +203,10 @@ class Recovery:
     async def _relay_dies(self, figure: Figure, die: Callable[[], Awaitable[object]]) -> None:
         async with self._pinging(HOST_ADDRESS) as pings:
             await self._pause(SETTLING)
-            await die()
-            self._lab.move_route(TO_THE_OTHER_RELAY)
             began = self._clock.now()
+            await die()
             self._figures[figure] = await self._took(
-                lambda: any(ping.sent >= began and ping.answered is not None for ping in reversed(pings))
+                lambda: any(ping.sent >= began and ping.answered is not None for ping in reversed(pings)), began=began
             )
 
     async def _relay_dies_under_an_upload(self) -> None:
@@ -213,12 +214,9 @@ class Recovery:
         try:
             await self._begun(lambda: upload.received > 0, "the upload did not begin")
             await self._pause(SETTLING)
+            began, before = self._clock.now(), upload.sent
             await self._silence_relay()
-            self._lab.move_route(TO_THE_OTHER_RELAY)
-            await self._pause(SETTLING / 10)  # what was on its way has arrived
-            before = upload.received
-            took = await self._took(lambda: upload.received > before)
-            self._figures[Figure.RELAY_UPLOAD] = None if took is None else took + SETTLING / 10
+            self._figures[Figure.RELAY_UPLOAD] = await self._took(lambda: upload.received > before, began=began)
         finally:
             upload.end()
 
@@ -229,11 +227,16 @@ class Recovery:
             self._lab.black_hole("core", address)
 
     async def _end_relay(self) -> None:
+        """Its socket is closed, and its host says so to all that comes."""
         relay = next(role for role in self._roles if role.name == "relay r")
         await maybeDeferred(relay.stopService)
+        self._lab.move_route(TO_THE_OTHER_RELAY)
 
     async def _silence_relay(self) -> None:
+        """The other one gets nothing that was under way: it would tell the client at once that it is there."""
         self._lab.black_hole("core", RELAY)
+        await self._pause(UNDER_WAY)
+        self._lab.move_route(TO_THE_OTHER_RELAY)
 
     # ------------------------------------------------------------ what is seen
 
@@ -266,8 +269,11 @@ class Recovery:
         if await self._took(holds, START_PATIENCE) is None:
             raise NoTrial(otherwise)
 
-    async def _took(self, holds: Callable[[], bool], patience: float = PATIENCE) -> float | None:
-        began = self._clock.now()
+    async def _took(
+        self, holds: Callable[[], bool], patience: float = PATIENCE, began: float | None = None
+    ) -> float | None:
+        """Seconds until something is so; C{None}: it is not so in time."""
+        began = self._clock.now() if began is None else began
         while not holds():
             if self._clock.now() > began + patience:
                 return None

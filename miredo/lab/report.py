@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 from miredo.address.endpoint import show_endpoint
 from miredo.lab.ladder import Step, as_json, as_mermaid, render
 from miredo.lab.plan import Scenario
-from miredo.teredo.actions import Mapping, NatObserved
+from miredo.teredo.actions import Filtering, Mapping, NatObserved
 
 COLUMNS = ("client-a", "server", "relay", "host")
 """The nodes of the drawing, from left to right."""
 LONGEST_LADDER = 20
 """Steps that are drawn; all of them are in the JSON."""
-
-FILTERING_NOT_MEASURED = "not measured"
-"""Without the cone phase (RFC 5991 3.2) nothing shows a NAT's filtering, and we do not guess."""
 
 
 @dataclass(slots=True)
@@ -28,6 +25,7 @@ class Report:
     scenario: Scenario
     nodes: dict[str, list[str]] = field(default_factory=dict)
     mapping: Mapping = Mapping.UNKNOWN
+    filtering: Filtering = Filtering.NOT_MEASURED
     mapped: str | None = None
     port_preserved: bool | None = None
     same_address: bool | None = None
@@ -60,7 +58,7 @@ class Report:
             "client_to_client_s": _rounded(self.peer_ping),
             "nat": {
                 "mapping": self.mapping.value,
-                "filtering": FILTERING_NOT_MEASURED,
+                "filtering": self.filtering.value,
                 "mapped": self.mapped,
                 "port_preserved": self.port_preserved,
                 "same_address": self.same_address,
@@ -117,11 +115,12 @@ class Report:
     def _learned(self) -> str:
         port = {None: "", True: ", port preserved", False: ", port not preserved"}[self.port_preserved]
         pooling = ", other address for the other server" if self.same_address is False else ""
-        return f"mapping {self.mapping.value}{port}{pooling}; filtering {FILTERING_NOT_MEASURED}"
+        return f"mapping {self.mapping.value}{port}{pooling}; filtering {self.filtering.value}"
 
     def observe(self, observed: NatObserved, local_port: int) -> None:
         """What the client learned of its NAT."""
         self.mapping, self.mapped = observed.mapping, show_endpoint(observed.mapped)
+        self.filtering = observed.filtering
         self.port_preserved, self.same_address = observed.preserves(local_port), observed.same_address
 
 

@@ -21,11 +21,12 @@ LONGEST = 1 << 16
 class Upload:
     """From one node to an address of another, until L{end}.
 
+    @ivar sent: bytes that the kernel has taken.
     @ivar received: bytes that have arrived.
     """
 
     def __init__(self, reactor: IReactorTime, source: str, node: str, destination: IPv6) -> None:
-        self.received = 0
+        self.sent = self.received = 0
         place = show_ipv6(destination), PORT
         self._listening = _socket(node)
         self._listening.bind(place)
@@ -49,7 +50,7 @@ class Upload:
                 self._receiving, _ = self._listening.accept()
                 self._receiving.setblocking(False)
         with suppress(OSError):  # not connected yet, or the window is full
-            self._sending.send(CHUNK)
+            self.sent += self._sending.send(CHUNK)
         with suppress(BlockingIOError):
             if self._receiving is not None:
                 self.received += len(self._receiving.recv(LONGEST))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, setns
@@ -63,18 +64,35 @@ class KeptLab:
         return self.nodes[node]
 
 
-def find() -> KeptLab:
-    """The lab that is up.
+def find(process: int | None = None) -> KeptLab:
+    """The lab that is up; of several, that of a process.
 
-    @raise NoLab: there is none that this user may see.
+    @raise NoLab: there is none that this user may see, or several and none was chosen.
     """
+    labs = {lab.process: lab for lab in _labs()}
+    if process is not None:
+        if process in labs:
+            return labs[process]
+        raise NoLab(f"there is no lab of a process {process}")
+    if not labs:
+        raise NoLab("no lab is up; start one with ./x demo --keep")
+    if len(labs) > 1:
+        raise NoLab(f"several labs are up; choose one with --lab PID: {', '.join(map(str, labs))}")
+    return next(iter(labs.values()))
+
+
+def _labs() -> Iterator[KeptLab]:
+    """Each lab that this user may see; visitors of a lab see the same state, and are none."""
+    seen = set()
     for process in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
             text = Path("/proc", str(process), "root", STATE).read_text()
+            mounts = os.readlink(Path("/proc", str(process), "ns", "mnt"))
         except OSError:
             continue
-        return KeptLab(process, json.loads(text))
-    raise NoLab("no lab is up; start one with ./x demo --keep")
+        if mounts not in seen:
+            seen.add(mounts)
+            yield KeptLab(process, json.loads(text))
 
 
 def _enter(place: Path, flag: int) -> None:

@@ -28,7 +28,7 @@ from miredo.address.endpoint import (
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import DISCOVERY_GROUP, TEREDO_PORT, is_teredo
 from miredo.lab.fastpath import FastPathMap
-from miredo.lab.ladder import Step, describe
+from miredo.lab.ladder import EXPIRED, Step, describe
 from miredo.lab.links import Link, Transmitter
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.pings import Kernel, Ping
@@ -77,8 +77,6 @@ Receive = Callable[[bytes, Endpoint, Endpoint], None]
 
 USUAL_TTL = 64
 """Of a datagram that was given no other; what Linux has."""
-EXPIRED = "TTL expired"
-"""What is noted at a datagram that no router takes any further."""
 
 REPORT_DELAY = 1.0
 """Seconds by which the fake fast path's reports are late, as the kernel's are."""
@@ -149,9 +147,9 @@ class World:
             for departure in sender.out.deliveries(self.now, len(payload), self.random.random)
             for arrival in (receiver.back.deliveries(departure, len(payload), self.random.random) if receiver else [])
         ]
+        note = "" if arrivals else "lost"
         if not _routed(ttl):
-            arrivals = []
-        note = "" if arrivals else EXPIRED if not _routed(ttl) else "lost"
+            arrivals, note = [], EXPIRED
         self.steps.append(Step(self.now, sender.name, name, describe(payload), note))
         for arrival in arrivals:
             self.at(arrival, lambda: receiver.arrived(source, to, payload, ttl - 1) if receiver else None)

@@ -85,7 +85,7 @@ class RoleService(Service, Generic[Config]):
         self._scope = IPv4Scope(config.allow_ipv4)
         self._open = ExitStack()
         self._ports: list[IUDPTransport] = []
-        self._protocols: list[TeredoProtocol] = []
+        self._receiving: list[tuple[TeredoProtocol, IUDPTransport]] = []
         self._diagnosis = Diagnosis(config.title)
         self._log = Logger(namespace="miredo")
 
@@ -120,7 +120,7 @@ class RoleService(Service, Generic[Config]):
 
     def startService(self) -> None:
         super().startService()
-        for protocol, port in list(zip(self._protocols, self._ports, strict=True)):
+        for protocol, port in self._receiving:
             self._test(protocol, port)
 
     def stopService(self) -> Deferred[None]:
@@ -147,7 +147,7 @@ class RoleService(Service, Generic[Config]):
         with blaming(self.config, keyword):
             transport = self._surroundings.endpoints.listen_udp(protocol, show_ipv4(address), port)
         self._ports.append(transport)
-        self._protocols.append(protocol)
+        self._receiving.append((protocol, transport))
         return transport
 
     def build(self, make: Callable[[Dice], Core]) -> Core:
@@ -176,7 +176,7 @@ class RoleService(Service, Generic[Config]):
     def _close(self) -> Deferred[None]:
         """Close the ports, then everything else, the last first."""
         ports, self._ports = self._ports, []
-        self._protocols.clear()
+        self._receiving.clear()
         closed: Deferred[object] = succeed(None)
         for port in ports:
             closed = _then(closed, port)
@@ -208,7 +208,7 @@ class TunnelService(RoleService[Config]):
             keyword = "BindAddress" if error.errno == EADDRNOTAVAIL else "BindPort"
             raise StartFailure(f"{config.where(keyword)}: {error.strerror}") from error
         self._ports.append(transport)
-        self._protocols.append(self.protocol)
+        self._receiving.append((self.protocol, transport))
 
     @property
     def port(self) -> int:

@@ -26,6 +26,9 @@ ANY, LOOPBACK = bytes(4), b"\x7f\0\0\1"
 class _Sender(DatagramProtocol):
     noisy = False
 
+    def logPrefix(self) -> str:
+        return "self-test"
+
 
 class SelfTest:
     """One test of one port. While it runs, what the port receives passes by here; its datagram goes no further.

@@ -100,8 +100,8 @@ class Client:
     @param servers: in order of preference; none while their names are looked up.
     @param scope: the IPv4 addresses that may be sent to.
     @param dice: random bytes of cryptographic quality.
-    @param accept_strangers: whether anybody may begin; if not, only peers that the host has sent to are answered
-        and let in (RFC 6169 4.3).
+    @param accept_strangers: whether anybody may begin; if not, only peers that the host has sent to are let in, and no
+        other client is answered (RFC 6169 4.3).
     @param bubble_ttl: of the first direct bubble to a client; 0 is no TTL of its own.
     @param longest_interval: seconds up to which a longer refresh interval is looked for (RFC 4380 5.2.7); C{None}: not
         at all.
@@ -385,7 +385,8 @@ class Client:
             return self._drop(Drop.UNEXPECTED_HEADER)
         if not self._permits(to):
             return self._drop(Drop.FORBIDDEN_IPV4)
-        if not self._may_begin(source):
+        # A relay is answered all the same: one that takes us for silent would keep back what is for our host too.
+        if is_teredo(source) and not self._may_begin(source):
             return self._drop(Drop.UNSOLICITED)
         if not self._answers.allow(to, now):
             return self._drop(Drop.ANSWERS_EXCEEDED)

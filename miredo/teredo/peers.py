@@ -34,16 +34,16 @@ class Peer:
     """One trusted peer; times in seconds of the core's clock.
 
     @ivar unanswered: when the first packet was sent to it since the last one came from it.
-    @ivar moved: when it was last found behind another endpoint than before.
+    @ivar tried: when an attempt was last made to find out whether it is behind another endpoint now.
     """
 
-    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx", "moved", "unanswered")
+    __slots__ = ("address", "check", "endpoint", "fresh", "last_rx", "last_tx", "tried", "unanswered")
 
     def __init__(self, address: IPv6, endpoint: Endpoint, now: float) -> None:
         self.address = address
         self.endpoint = endpoint
         self.last_rx = now
-        self.moved = -inf
+        self.tried = -inf
         # RFC 4380 5.2.3 case 3: as if last sent to 30 s ago, so that the first bubble is allowed.
         self.last_tx = now - PEER_VALIDITY
         self.unanswered: float | None = None
@@ -130,8 +130,6 @@ class Peers:
         peer.last_rx = now
         if peer.fresh and peer.endpoint == endpoint:
             return []
-        if peer.endpoint != endpoint:
-            peer.moved = now
         if not peer.fresh:
             del self._stale[address]
             self._look_again(peer, now + PEER_VALIDITY)

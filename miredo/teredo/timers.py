@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+SLACK = 64
+"""Removed items that an L{Agenda} may hold on to besides as many as are there. Ours."""
+
 
 class Agenda(Generic[Item]):
     """Items with exact deadlines; the newest deadline of an item is the one that counts."""
@@ -28,6 +31,9 @@ class Agenda(Generic[Item]):
         self._serial += 1
         self._current[id(item)] = self._serial
         heapq.heappush(self._heap, (when, self._serial, item))
+        if len(self._heap) > 2 * len(self._current) + SLACK:  # most of them were removed long before their time
+            self._heap = [entry for entry in self._heap if self._current.get(id(entry[2])) == entry[1]]
+            heapq.heapify(self._heap)
 
     def remove(self, item: Item) -> None:
         self._current.pop(id(item), None)

@@ -7,8 +7,8 @@ The rules (RFC 4380 5.2.4, 5.2.6, 5.2.9, 5.4.1):
      role's C{attempt} makes.
   2. Four attempts, 2.25 s apart; the first not earlier than 2 s after the last transmission to the peer.
      That is RFC 4380 5.2.6, of bubbles. The test of a native host goes to our server and not to the peer: it
-     need only be 2 s since the host's relay was last another one (ours), so that a relay takes over at once,
-     and two that take turns do not have us ask all the time.
+     need only be 2 s since the last one while the host was trusted (ours), so that another relay takes over
+     at once, and two that take turns do not have us ask all the time.
      The RFC's bound is 4 in 300 s without a direct packet, at least 2 s apart; its retries hang on further
      packets of the host, ours on a timer, so that a single packet has all four.
   3. Packets of the host wait, first in first out. When the last attempt had no answer for 2.25 s they are
@@ -259,13 +259,16 @@ class Traversal:
         peer = self._peers.get(address)
         if peer is None:
             return now
-        return (peer.last_tx if is_teredo(address) else peer.moved) + ATTEMPT_SPACING
+        return (peer.last_tx if is_teredo(address) else peer.tried) + ATTEMPT_SPACING
 
     def _try(self, contact: Contact, now: float) -> list[Action]:
         # A late attempt, after a sleep, puts off the next round: RFC 4380 5.2.6 counts in any 300 s.
         contact.started = max(contact.started, now - contact.attempts * ATTEMPT_INTERVAL)
         contact.attempts += 1
         self._agenda.put(now + ATTEMPT_INTERVAL, contact)
+        peer = self._peers.get(contact.address)
+        if peer is not None:
+            peer.tried = now
         bucket = self._attempts if contact.address in self._contacts else self._for_strangers
         if not bucket.take(now):
             self._drops[Drop.ATTEMPTS_EXCEEDED] += 1

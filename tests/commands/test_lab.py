@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from miredo.commands import lab
+from miredo.lab import visiting
 from miredo.lab.visiting import KeptLab, NoLab
 
 ROOT = Path(__file__).parents[2]
@@ -24,19 +25,19 @@ NODES = {"server": ["192.0.2.1", "2001:db8:1::1"], "core": ["192.0.2.14"], "clie
 def kept(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """C{./x demo --keep}, up; skips where it may not be."""
     said = tmp_path / "said"
-    with said.open("wb") as writing:
+    with said.open("wb") as writing, (tmp_path / "complained").open("wb") as complaining:
         process = subprocess.Popen(
             [sys.executable, "-m", "miredo.commands.demo", "--keep", "--json"],
             cwd=ROOT,
             stdout=writing,
-            stderr=subprocess.STDOUT,
+            stderr=complaining,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         deadline = time.monotonic() + 30
         while b'"ladder"' not in said.read_bytes() or not said.read_bytes().endswith(b"}\n"):
-            if process.poll() is not None and "to allow it:" in said.read_text():
-                pytest.skip(said.read_text())
+            if process.poll() is not None and "to allow it:" in (tmp_path / "complained").read_text():
+                pytest.skip((tmp_path / "complained").read_text())
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline, said.read_text()
             time.sleep(0.02)
@@ -97,3 +98,31 @@ def test_memory_has_nothing_to_keep() -> None:
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert told.returncode == 2
     assert "--sim has none" in told.stderr
+
+
+def test_a_kept_lab_says_how_to_visit_it_and_a_visitor_stays_in_his_folder(tmp_path: Path) -> None:
+    with kept(tmp_path) as process:
+        said = (tmp_path / "complained").read_text()
+        assert said.startswith("The lab is up until Ctrl-C.")
+        assert f"its process is {process.pid}" in said
+        here = visit("shell", "client-a", "pwd")
+        assert (here.returncode, here.stdout) == (0, f"{ROOT}\n")
+        chosen = visit("ping", "--lab", str(process.pid), "client-a", "host", "-c", "1")
+        assert chosen.returncode == 0
+        other = visit("ping", "--lab", "1", "client-a", "host")
+        assert (other.returncode, other.stderr) == (1, "lab: there is no lab of a process 1\n")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_ping_is_at_least_one(count: str) -> None:
+    told = visit("ping", "client-a", "host", "-c", count)
+    assert told.returncode == 2
+    assert "from 1 on" in told.stderr or "expected one argument" in told.stderr
+
+
+def test_of_several_labs_one_is_to_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    labs = [KeptLab(7, NODES), KeptLab(9, NODES)]
+    monkeypatch.setattr(visiting, "_labs", lambda: iter(labs))
+    with pytest.raises(NoLab, match="choose one with --lab PID: 7, 9"):
+        visiting.find()
+    assert visiting.find(9) is labs[1]

@@ -3,8 +3,10 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from miredo.commands.nats import tell
 from miredo.lab.nat import FAMILIAR, KINDS
 from miredo.lab.plan import Scenario
 from miredo.lab.survey import Trial, Way
-from tests.commands.test_demo import REFUSALS
+from tests.commands.test_demo import REFUSALS, members
 from tests.namespaced import run_in_namespaces
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,12 @@ def test_a_delay_that_no_link_can_have_is_refused(delay: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_memory_has_no_nats_of_the_kernels() -> None:
+    ended = nats("--sim", "--kernel")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "not allowed with" in ended.stderr
+
+
 def test_what_was_not_answered_is_told_with_the_command_that_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
     symmetric = FAMILIAR["symmetric"]
     lost = Trial(Scenario(symmetric, symmetric), Way.BETWEEN_CLIENTS)
@@ -75,3 +83,25 @@ def test_what_was_not_answered_is_told_with_the_command_that_shows_it(capsys: py
     out, err = capsys.readouterr()
     assert [each["rtt_ms"] for each in json.loads(out)] == [500.0, None]
     assert err == f"lab: nothing came back in: ./x demo --nat {symmetric} --peer-nat {symmetric} --delay 0 --sim\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_survey_says_so_and_leaves_no_run_behind(number: int, namespaces: None) -> None:
+    command = [sys.executable, "-m", "miredo.commands.lab", "nats", "--delay", "150"]
+    survey = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 20
+    while len(members(survey.pid)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    survey.send_signal(number)
+    out, err = survey.communicate(timeout=20)
+    assert (survey.returncode, out, err) == (1, "", "lab: interrupted\n")
+    assert members(survey.pid) == []

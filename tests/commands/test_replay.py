@@ -9,10 +9,12 @@ from subprocess import run
 import pytest
 
 from miredo.address.scope import IPv4Scope
-from miredo.commands.replay import main
+from miredo.commands.replay import main, shown_outcome
 from miredo.teredo import qualification, relay
+from miredo.teredo.actions import SendDatagram
 from miredo.teredo.recording import Recorder
 from miredo.teredo.relay import Relay
+from miredo.wire.bubble import emit_bubble
 from tests.recorded import recorded_worlds
 from tests.world import qualified_lab
 
@@ -81,6 +83,15 @@ def test_the_account_of_a_server_names_the_address_that_it_answers_from(
     text = capsys.readouterr().out
     assert "117 bytes, to 198.51.100.7:40000 from the secondary address" in text
     assert "forward echo request, 64 bytes" in text
+
+
+def test_a_datagram_with_a_ttl_of_its_own_is_told_so() -> None:
+    bubble = emit_bubble(bytes(16), bytes(16))
+    told = [SendDatagram(bubble, bytes(6), ttl=ttl) for ttl in (None, 2)]
+    assert list(shown_outcome(told)) == [
+        "send bubble, 40 bytes, to 0.0.0.0:0",
+        "send bubble, 40 bytes, to 0.0.0.0:0, TTL 2",
+    ]
 
 
 def test_a_core_that_does_something_else_is_shown_beside_what_it_did(

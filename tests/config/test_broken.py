@@ -143,6 +143,7 @@ OURS = [
     pytest.param("RelayType cone\nPrefix 2001:0:1::", "2001:0:1:: has bits beyond the first 32", id="prefix bits"),
     pytest.param(f"{SERVER}RefreshInterval 4", "4 is not a number of seconds from 5 to 120", id="hasty"),
     pytest.param(f"{SERVER}RefreshInterval 121", "121 is not a number of seconds from 5 to 120", id="forgetful"),
+    pytest.param(f"{SERVER}BubbleTTL 256", "256 is not a TTL from 0 to 255", id="far"),
     pytest.param(f"{SERVER}BindPort ٣", "2:10: error: BindPort: ٣ is not a port", id="digits of another script"),
     pytest.param(f"{SERVER}BindPort = 3545", '2:10: error: BindPort: "=" is not part of the language', id="equals"),
     pytest.param(f"{SERVER}BindPort=3545", '2:1: error: unknown directive "BindPort=3545"', id="equals, no blanks"),

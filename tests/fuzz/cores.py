@@ -3,15 +3,16 @@
 
 from enum import IntFlag
 
-from miredo.address.endpoint import Endpoint, IPv6, ipv4_of, parse_endpoint, parse_ipv4
+from miredo.address.endpoint import Endpoint, IPv6, endpoint, ipv4_of, parse_endpoint, parse_ipv4
 from miredo.address.scope import is_global_ipv6
-from miredo.address.teredo import is_teredo, mapped_of
-from miredo.teredo.actions import Action, ForwardPacket, Qualified, SendDatagram, Unqualified
+from miredo.address.teredo import ALL_NODES, is_teredo, mapped_of
+from miredo.teredo.actions import Action, ForwardPacket, Qualified, SendDatagram, SendToGroup, Unqualified
 from miredo.teredo.client import Client
+from miredo.teredo.discovery import Subnet
 from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT, Mire
 from miredo.teredo.relay import Relay
 from miredo.teredo.server import Server
-from miredo.wire.bubble import is_bubble
+from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.encapsulation import Encapsulated, emit_encapsulation, emit_origin, parse_encapsulation
 from miredo.wire.icmpv6 import EchoReply, EchoRequest, emit_icmpv6, parse_icmpv6
 from miredo.wire.ipv6 import ICMPV6, destination_of, emit_ipv6, next_header_of, parse_ipv6, source_of
@@ -24,6 +25,7 @@ from tests.teredo.cores import (
     PEER_MAPPED,
     SERVER,
     advertisement,
+    qualified_client,
 )
 from tests.wire.test_mutations import repaired
 
@@ -33,6 +35,7 @@ LONGEST_ADVERTISEMENT = 117
 
 MIRE = parse_ipv4("203.0.113.7")
 PRIMARIES = (SERVER.primary, OTHER_SERVER.primary)
+LAN = Subnet(parse_ipv4("192.168.1.2"), 24)
 
 
 class Answering(IntFlag):
@@ -226,3 +229,22 @@ def mire(data: bytes) -> None:
         assert answer.to == outer
         assert len(answer.payload) <= len(data) - 2
         assert core.receive(answer.payload, outer, CLIENT_PORT) is None
+
+
+def discovery(data: bytes) -> None:
+    """A client on a LAN: the last byte of the IPv4 address that a datagram of the group comes from; it."""
+    if not data:
+        return
+    outer, datagram = endpoint(LAN.own[:3] + data[:1], 4096), data[1:]
+    client = qualified_client()
+    client.core.attached([LAN], 0.0)
+    actions = client.core.discovered(datagram, outer, 2.0)
+    assert sum(client.core.drops.values()) == (not actions)
+    if actions:
+        source = source_of(parse_encapsulation(datagram).packet)
+        introduction = SendToGroup(emit_bubble(client.address, ALL_NODES, hop_limit=1))
+        assert actions == [introduction, SendDatagram(emit_bubble(client.address, source), outer)]
+        assert LAN.has_host(ipv4_of(outer))
+        assert ipv4_of(mapped_of(source)) == ipv4_of(MAPPED)
+        assert source != client.address
+        assert client.core.peers.get(source) is None, "trusted by a discovery bubble"

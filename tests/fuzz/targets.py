@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from twisted.names import dns
 
-from miredo.address.endpoint import show_endpoint, show_ipv4, show_ipv6
-from miredo.address.teredo import mapped_of
+from miredo.address.endpoint import endpoint, ipv4_of, show_endpoint, show_ipv4, show_ipv6
+from miredo.address.teredo import ALL_NODES, compose, mapped_of
 from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, PortAssignment
 from miredo.teredo.mire import Mire
 from miredo.teredo.recording import Recorder
@@ -207,6 +207,14 @@ def mire_inputs() -> Iterator[bytes]:
     yield from (bytes((outer, 0)) + vector for vector in datagrams())
 
 
+def discovery_inputs() -> Iterator[bytes]:
+    """A neighbour's, one from outside the subnet, and all that is no discovery bubble."""
+    neighbour = compose(SERVER_B, endpoint(ipv4_of(MAPPED), 8192), 0x1234)
+    for last in b"\x03\xff":
+        yield bytes([last]) + emit_bubble(neighbour, ALL_NODES, hop_limit=1)
+    yield from (b"\x03" + vector for vector in datagrams())
+
+
 TARGETS = {
     "encapsulation": Target(parsers.encapsulation, datagrams),
     "trailers": Target(parsers.trailers, trailers, longest=128),
@@ -223,6 +231,7 @@ TARGETS = {
     "relay": Target(cores.relay, relay_stories, longest=1024),
     "server": Target(cores.server, server_inputs, longest=256),
     "mire": Target(cores.mire, mire_inputs, longest=256),
+    "discovery": Target(cores.discovery, discovery_inputs, longest=256),
     "secrets": Target(parsers.secrets, secret_files, longest=256),
     "name-answer": Target(parsers.name_answer, name_answers),
 }

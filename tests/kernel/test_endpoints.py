@@ -16,9 +16,10 @@ from zope.interface.verify import verifyObject
 from miredo.address.endpoint import endpoint, parse_ipv4, parse_ipv6
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IEndpoints, IICMPErrors, IICMPv6, IRawIPv6, ITunnel
-from miredo.kernel.libc import CLONE_NEWUSER, MS_BIND, mount, unshare
+from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWUSER, MS_BIND, mount, unshare
 from miredo.kernel.namespaces import create_namespace, entered
 from miredo.kernel.sockets import write_with_ttl
+from miredo.kernel.tun import QUEUE_LENGTH
 from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable, parse_unreachable
 from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Bench, Recorder, contract, refused_with, stop
@@ -30,6 +31,7 @@ MTU = 1280
 ECHO = bytes([128, 0, 0, 0, 0, 1, 0, 1])
 SIOCGIFFLAGS = 0x8913
 SIOCGIFMTU = 0x8921
+SIOCGIFTXQLEN = 0x8942
 IFF_UP = 1
 
 
@@ -458,6 +460,18 @@ def test_a_tunnel_is_up_with_its_mtu_and_the_kernel_sends_nothing_of_its_own_thr
     assert (mtu, flags & IFF_UP) == (1472, IFF_UP)
     run_reactor(body())
     assert received == []
+
+
+@pytest.mark.namespaced
+def test_a_tunnel_lets_many_packets_wait_in_a_user_namespace_too() -> None:
+    """The ioctl that sets this length is refused there, which root would not notice."""
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    tunnel = KernelEndpoints(None, install_reactor()).open_tunnel("teredo", MTU)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as carrier:
+        (length,) = struct.unpack_from("16xi", ioctl(carrier, SIOCGIFTXQLEN, struct.pack("16s24x", b"teredo")))
+    assert length == QUEUE_LENGTH
+    tunnel.close()
+    run_reactor(pause(0))
 
 
 @pytest.mark.namespaced

@@ -99,6 +99,8 @@ def test_a_port_keeps_what_was_written_and_is_never_connected() -> None:
     assert isinstance(port, MemoryPort)
     port.write(b"hello", ("198.51.100.1", 7))
     assert port.written == [(b"hello", ("198.51.100.1", 7))]
+    port.write_with_ttl(b"near", ("198.51.100.1", 7), 1)
+    assert (port.written[1], port.ttls) == ((b"near", ("198.51.100.1", 7)), {1: 1})
     with refused_with(EINVAL):
         port.connect("198.51.100.1", 7)
     port.setBroadcastAllowed(True)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from miredo.lab import ladder
-from miredo.lab.ladder import WIDTH, Step, as_json, as_mermaid, describe, describe_ipv6, render
+from miredo.lab.ladder import EXPIRED, WIDTH, Step, as_json, as_mermaid, describe, describe_ipv6, render
 from miredo.wire.checksum import transport_checksum
 
 VECTORS: dict[str, str] = {
@@ -195,6 +195,7 @@ def test_a_sequence_diagram_names_every_node_and_says_what_was_lost() -> None:
         Step(0.0, "client-a", "server", "Router Solicitation"),
         Step(0.0125, "server", "client-a", "Router Advertisement; #1", "lost"),
         Step(0.02, "client-a", "client-a", "bubble", "filtered"),
+        Step(0.03, "client-a", "relay", "bubble", EXPIRED),
     ]
     assert as_mermaid(steps, ["client-a", "relay"]).splitlines() == [
         "sequenceDiagram",
@@ -204,4 +205,5 @@ def test_a_sequence_diagram_names_every_node_and_says_what_was_lost() -> None:
         "    n0->>n2: 0.0 ms Router Solicitation",
         "    n2--xn0: 12.5 ms Router Advertisement,  1 [lost]",
         "    Note over n0: 20.0 ms bubble [filtered]",
+        "    n0--xn1: 30.0 ms bubble [TTL expired]",
     ]

@@ -7,9 +7,9 @@ import pytest
 
 from miredo.address.endpoint import port_of
 from miredo.address.teredo import TEREDO_PORT, mapped_of
+from miredo.lab.ladder import EXPIRED
 from miredo.lab.links import Link
 from miredo.lab.nat import NatBehaviour, parse_behaviour
-from miredo.lab.world import EXPIRED
 from tests.world import Carried, Pair, address_of, qualified_pair
 
 NATS = {

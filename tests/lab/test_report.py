@@ -12,7 +12,7 @@ from miredo.lab.nat import BEHAVIOURS, NatBehaviour
 from miredo.lab.plan import PINGS, Scenario
 from miredo.lab.report import LONGEST_LADDER, Report
 from miredo.lab.simulated import run
-from miredo.teredo.actions import Mapping, NatObserved
+from miredo.teredo.actions import Filtering, Mapping, NatObserved
 
 PLAIN = Link(delay=0.01)
 STEPS = [Step(0.0, "client-a", "server", "Router Solicitation"), Step(0.0, "client-b", "client-b-nat", "private")]
@@ -133,6 +133,18 @@ def test_what_was_learned_of_the_nat_is_told() -> None:
     assert isinstance(told, dict)
     assert (told["mapping"], told["port_preserved"], told["same_address"]) == ("destination-dependent", True, False)
     assert "destination-dependent, port preserved, other address for the other server" in report.as_text()
+
+
+@pytest.mark.requirement("A16")
+def test_what_was_seen_of_the_filtering_is_told() -> None:
+    report = good()
+    mapped = parse_endpoint("198.51.100.1:40000")
+    for filtering in Filtering:
+        report.observe(NatObserved(Mapping.ENDPOINT_INDEPENDENT, mapped, mapped, filtering), 40000)
+        told = report.as_json()["nat"]
+        assert isinstance(told, dict)
+        assert told["filtering"] == filtering.value
+        assert f"; filtering {filtering.value}" in report.as_text()
 
 
 def test_the_drawing_ends_somewhere() -> None:

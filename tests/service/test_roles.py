@@ -276,7 +276,7 @@ def test_services_that_stop_leave_nothing_behind() -> None:
     internet.ping()
     internet.run(1)
     assert internet.server.open_things() == ["port 3544", "port 3544", "raw sender"]
-    assert internet.client.open_things() == ["port 32768", "tunnel teredo", "ICMPv6 sender", "ICMP listener"]
+    assert internet.client.open_things() == ["port 32768", "tunnel teredo", "ICMPv6 sender", "group", "ICMP listener"]
     with logging() as logged:
         internet.stop()
     nothing_is_left(internet)

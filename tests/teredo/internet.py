@@ -28,7 +28,7 @@ from miredo.address.teredo import (
 )
 from miredo.lab.links import Link
 from miredo.lab.nat import Filtering, Mapping, NatBehaviour, PortAssignment
-from miredo.lab.world import RELAY_PORT, ClientNode, Port, TunnelNode
+from miredo.lab.world import INSIDE, RELAY_PORT, ClientNode, Home, Port, TunnelNode
 from miredo.teredo import client as client_module
 from miredo.teredo import relay as relay_module
 from miredo.teredo.constants import PEER_VALIDITY
@@ -54,6 +54,7 @@ HIMSELF = compose(SERVERS[0], STRANGER, 0x1234)
 """The address that the stranger has as a client of the server."""
 ABSENT = compose(SERVERS[0], parse_endpoint("198.51.100.99:4096"), 0)
 ELSEWHERE = compose(parse_ipv4("203.0.113.9"), parse_endpoint("198.51.100.98:4096"), 0)
+LAN_BROADCAST = endpoint(INSIDE[:3] + b"\xff", 40000)
 LINK_LOCAL = bytes.fromhex("fe80") + bytes(14)
 NOWHERE = parse_ipv6("2001:db8:dead::1")
 NONCE = b"nonc"
@@ -97,7 +98,7 @@ class ASmallInternet(RuleBasedStateMachine):
 
     @initialize(
         behaviour=st.sampled_from(BEHAVIOURS),
-        friends=st.sampled_from([*BEHAVIOURS, "the same"]),
+        friends=st.sampled_from([*BEHAVIOURS, "the same", "the same and one LAN"]),
         loss=st.sampled_from([0.0, 0.1]),
         fast=st.booleans(),
         seed=st.integers(0, 1000),
@@ -137,7 +138,8 @@ class ASmallInternet(RuleBasedStateMachine):
     def two_clients(self, behaviour: NatBehaviour | None, friends: NatBehaviour | str | None) -> dict[str, ClientNode]:
         world, server = self.world, self.server
         if isinstance(friends, str):
-            home = world.home("198.51.100.7", behaviour or NatBehaviour())
+            lan = Link(delay=0.001, loss=world.link.loss) if friends.endswith("LAN") else None
+            home = world.home("198.51.100.7", behaviour or NatBehaviour(), lan=lan)
             return {name: world.client_in(home, server, name) for name in ("client", "friend")}
         client = world.client("198.51.100.7", server, behaviour)
         return {"client": client, "friend": world.client("198.51.100.8", server, friends, "friend")}
@@ -155,8 +157,14 @@ class ASmallInternet(RuleBasedStateMachine):
     def is_true(self, address: IPv6, outer: Endpoint) -> bool:
         """The relay alone speaks for native hosts, and a NAT alone for the clients behind it."""
         if is_teredo(address):
-            return ipv4_of(mapped_of(address)) == ipv4_of(outer)
+            return ipv4_of(mapped_of(address)) == ipv4_of(outer) or self.is_neighbour(address, outer)
         return outer == RELAY and address in [host.address for host in self.hosts.values()]
+
+    def is_neighbour(self, address: IPv6, outer: Endpoint) -> bool:
+        """Whether a client of the LAN sends from that endpoint."""
+        nodes = self.clients.values()
+        here = [node for node in nodes if isinstance(node.port, Home) and node.port.lan is not None]
+        return any(node.qualified is not None and (address_of(node), node._own) == (address, outer) for node in here)
 
     def named(self, name: str) -> IPv6:
         """An address; a client that has none is nobody."""
@@ -244,6 +252,21 @@ class ASmallInternet(RuleBasedStateMachine):
             self.mapped,
         )
         self.world.run(self.pause)
+
+    @rule(
+        source=names,
+        outer=st.sampled_from([STRANGER, LAN_BROADCAST, endpoint(INSIDE, 40000), endpoint(SERVERS[0], TEREDO_PORT)]),
+        kind=st.sampled_from(["bubble", "data", "to the client"]),
+    )
+    def the_stranger_has_something_come_by_the_discovery_group(self, source: str, outer: Endpoint, kind: str) -> None:
+        """He is not of the subnet, and whatever he says there, nothing comes of it."""
+        forged, client = self.named(source), self.clients["client"]
+        datagram = {
+            "bubble": emit_bubble(forged, ALL_NODES, hop_limit=1),
+            "data": forgery(forged, ALL_NODES),
+            "to the client": emit_bubble(forged, self.named("client")),
+        }[kind]
+        assert client.core.discovered(datagram, outer, self.world.now) == []
 
     @precondition(lambda self: self.clients["client"].qualified is not None)
     @rule()

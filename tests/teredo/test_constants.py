@@ -14,6 +14,13 @@ def test_qualification() -> None:
     assert (constants.REST_PATIENCE, constants.REST_LONGEST) == (600.0, 100.0)
 
 
+@pytest.mark.requirement("C63", "C64")
+def test_the_search_of_the_refresh_interval() -> None:
+    assert (constants.LONGEST_REFRESH_INTERVAL, constants.CONCLUSIVE_SHARE) == (120.0, 0.75)
+    assert (constants.INTERVAL_BUBBLE_PATIENCE, constants.INTERVAL_BUBBLES) == (2.0, 1 + 3)
+    assert constants.SETTLED_LIFE == 3600.0
+
+
 @pytest.mark.requirement("A13", "C40", "C47", "C51")
 def test_peers_and_attempts() -> None:
     assert constants.PEER_VALIDITY == 30.0

@@ -7,11 +7,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from miredo.address.scope import IPv4Scope
 from miredo.lab.links import Link
 from miredo.lab.nat import LINUX_MASQUERADE, Filtering, Mapping, NatBehaviour, PortAssignment
 from miredo.teredo.actions import (
+    FILTERING_PORT,
     PRIMARY,
     SECONDARY,
     Action,
@@ -25,8 +28,10 @@ from miredo.teredo.actions import (
 from miredo.teredo.client import Client
 from miredo.teredo.constants import LONGEST_REFRESH_INTERVAL, SETTLED_LIFE
 from miredo.teredo.drops import Drop
+from miredo.teredo.recording import parse_recording, replay
 from miredo.wire.bubble import emit_bubble, is_bubble
 from miredo.wire.ipv6 import destination_of, source_of
+from tests.recorded import recorded_worlds
 from tests.teredo.cores import (
     ELSEWHERE,
     MAPPED,
@@ -135,6 +140,18 @@ def test_links_that_lose_packets_make_the_interval_shorter_and_never_longer_than
         assert (find(behind) or 30.0) in (30.0, 37.5, 45.0, 60.0)
 
 
+def test_a_search_is_had_again_from_its_middle() -> None:
+    """From a recording whose beginning was overwritten."""
+    with recorded_worlds(limit=8000) as recorders:
+        behind = lab(NatBehaviour(lifetime=70.0))
+        find(behind)
+        recording = next(parse_recording(each.contents()) for each in recorders if each.role == "client")
+    assert recording.inputs[0].at > 60.0
+    again = list(replay(recording))
+    assert [each.difference for each in again] == [None] * len(again)
+    assert "receive_on" in {each.recorded.name for each in again}
+
+
 # ------------------------------------------------------------------ what puts it back
 
 
@@ -213,6 +230,15 @@ def test_an_interval_that_is_long_enough_is_not_made_longer(interval: float) -> 
 
 
 # ------------------------------------------------------------------ step by step
+
+
+@given(st.binary(max_size=120), st.sampled_from([SECONDARY, FILTERING_PORT]), st.sampled_from([0.0, 60.0]))
+def test_any_bytes_that_come_to_another_port_are_dropped(datagram: bytes, via: int, at: float) -> None:
+    client = searching()
+    if at:
+        client.bubble(at)
+    assert client.core.receive_on(via, datagram, PRIMARY_ENDPOINT, at) == []
+    assert client.core.drops.total() == 1
 
 
 class Searching(NamedTuple):

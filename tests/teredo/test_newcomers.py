@@ -53,7 +53,9 @@ def test_second_packets_have_a_limit_too() -> None:
     flooded(newcomers, 30_000)
     again = sum(newcomers.admit(numbered(number), network(number), 1.0) for number in range(10_000, 20_000))
     assert again == SECOND_BURST
-    assert newcomers.admit(numbered(29_999), network(29_999), 1.0 + 1.0 / SECOND_RATE)
+    later = 1.0 + 1.5 / SECOND_RATE
+    assert newcomers.admit(numbered(1_000_000), network(1), later)  # the first packet of a client that is not noted
+    assert newcomers.admit(numbered(29_999), network(2), later)
 
 
 def test_notes_are_kept_for_the_newest_and_bounded() -> None:

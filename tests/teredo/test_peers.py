@@ -15,6 +15,7 @@ from miredo.teredo.actions import Action, AllLost, PeerLost, PeerTrusted
 from miredo.teredo.constants import PEER_RETENTION, PEER_VALIDITY
 from miredo.teredo.peers import Peers
 from tests.teredo.cores import ELSEWHERE, NATIVE, PEER, PEER_MAPPED
+from tests.world import reachable
 
 
 def numbered(number: int) -> IPv6:
@@ -237,6 +238,46 @@ def test_rule_5_what_the_fast_path_reported_counts() -> None:
     peers.trust(numbered(2), PEER_MAPPED, 5.0)
     peers.seen(numbered(1), 20.0, 20.0)
     assert peers.trust(numbered(3), PEER_MAPPED, 21.0)[0] == PeerLost(numbered(2))
+
+
+@pytest.mark.requirement("T23", "C49")
+def test_rule_5_the_uninvited_make_room_before_whom_the_host_has_sent_to() -> None:
+    peers = Peers(4)
+    friends = [numbered(number) for number in range(2)]
+    for friend in friends:
+        peers.trust(friend, PEER_MAPPED, 0.0)
+    for number in range(100, 200):
+        peers.trust(numbered(number), ELSEWHERE, 20.0, invited=False)
+    assert all(peers.get(friend) for friend in friends)
+    assert len(peers) == 4
+
+
+@pytest.mark.requirement("T23")
+def test_rule_5_of_the_uninvited_one_that_was_heard_a_moment_ago_is_spared() -> None:
+    peers = Peers(3)
+    for number in range(3):
+        peers.trust(numbered(number), ELSEWHERE, 0.0, invited=False)
+    assert peers.ingress(numbered(0), ELSEWHERE, 5.0)
+    assert peers.trust(numbered(3), ELSEWHERE, 5.5, invited=False)[0] == PeerLost(numbered(1))
+    assert peers.get(numbered(0)) is not None
+
+
+def test_one_that_the_host_sent_to_later_is_uninvited_no_more() -> None:
+    peers = Peers(2)
+    peers.trust(PEER, PEER_MAPPED, 0.0, invited=False)
+    peers.trust(PEER, PEER_MAPPED, 1.0)
+    peers.trust(numbered(1), ELSEWHERE, 2.0, invited=False)
+    peers.trust(numbered(2), ELSEWHERE, 2.0, invited=False)
+    assert peers.get(PEER) is not None
+    assert len(peers) == 2
+
+
+def test_peers_that_made_room_leave_nothing_behind() -> None:
+    """Aging would find them only after 30 s."""
+    peers = Peers(100)
+    for number in range(10_000):
+        peers.trust(numbered(number), ELSEWHERE, number / 10_000, invited=number % 2 == 0)
+    assert reachable(peers) < 100 * 30
 
 
 def test_a_known_peer_never_needs_room() -> None:

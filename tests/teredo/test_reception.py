@@ -2,6 +2,7 @@
 """What a client receives from peers and relays, case by case (RFC 4380 5.2.3; RFC 6081 5.2.4)."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from miredo.address.endpoint import Endpoint, IPv6
 from miredo.address.teredo import ALL_NODES, CLIENT_LINK_LOCAL, compose
-from miredo.teredo.actions import PeerTrusted, SendDatagram
+from miredo.teredo.actions import Action, PeerTrusted, SendDatagram
 from miredo.teredo.constants import HELD_PACKETS
 from miredo.teredo.drops import Drop
 from miredo.teredo.plain import is_plain_data, routing_refusal
@@ -193,8 +194,43 @@ def test_the_same_reply_from_another_relay_makes_no_trust_again() -> None:
     client = qualified_client()
     nonce = client.tested(NATIVE, 1.0)
     client.core.receive(echo_reply(NATIVE, client.address, nonce), RELAY, 1.1)
-    assert client.core.receive(echo_reply(NATIVE, client.address, nonce), ELSEWHERE, 1.2) == []
+    again = client.core.receive(echo_reply(NATIVE, client.address, nonce), ELSEWHERE, 1.2)
+    assert only(PeerTrusted, again) == []
     assert client.core.peers.egress(NATIVE, 1.3) == RELAY
+
+
+@pytest.mark.requirement("C28")
+def test_another_relay_is_tested_at_once_however_much_is_sent_and_takes_over() -> None:
+    client = qualified_client()
+    client.befriend(NATIVE, 1.0)
+    assert sent(client.core.transmit(data(client.address, NATIVE), 5.0)) != []
+    packet = data(NATIVE, client.address)
+    ((test, to), _) = sent(client.core.receive(packet, ELSEWHERE, 5.1))
+    assert to == PRIMARY_ENDPOINT
+    actions = client.core.receive(echo_reply(NATIVE, client.address, echo_request_in(test).data), ELSEWHERE, 5.2)
+    assert only(PeerTrusted, actions) == [PeerTrusted(NATIVE, ELSEWHERE)]
+    assert delivered(actions) == [packet]
+
+
+@pytest.mark.requirement("C28", "T12")
+def test_relays_that_take_turns_are_tested_every_2_s() -> None:
+    client = qualified_client()
+    client.befriend(NATIVE, 1.0)
+    packet = data(NATIVE, client.address)
+    tests: list[float] = []
+
+    def tested(actions: list[Action], now: float) -> None:
+        for test, to in sent(actions):
+            if to == PRIMARY_ENDPOINT:
+                tests.append(now)
+                client.core.receive(echo_reply(NATIVE, client.address, echo_request_in(test).data), turn, now)
+
+    for tenth in range(50, 150):
+        now, turn = tenth / 10, (RELAY, ELSEWHERE)[tenth % 2]
+        tested(client.core.expire(now), now)
+        tested(client.core.receive(packet, turn, now), now)
+    assert 5 <= len(tests) <= 6
+    assert min(later - earlier for earlier, later in pairwise(tests)) >= 2.0
 
 
 @pytest.mark.requirement("C28", "A17")

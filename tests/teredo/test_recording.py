@@ -17,6 +17,7 @@ import miredo.teredo
 import miredo.teredo.server as server_module
 from miredo.address.endpoint import parse_ipv4
 from miredo.address.scope import IPv4Scope
+from miredo.lab.links import Link
 from miredo.lab.nat import Filtering, Mapping, NatBehaviour, PortAssignment
 from miredo.teredo import client, qualification, traversal
 from miredo.teredo.actions import SendDatagram, SendError
@@ -41,7 +42,7 @@ from miredo.teredo.server import Server
 from miredo.teredo.snapshots import MODULES, DamagedRecording, dump, load, load_state
 from miredo.wire.encapsulation import Encapsulated
 from tests.recorded import recorded_worlds
-from tests.world import Lab, answered, qualified_lab, qualified_pair
+from tests.world import Lab, WatchedWorld, address_of, answered, qualified_lab, qualified_pair
 
 SYMMETRIC = NatBehaviour(
     Mapping.ADDRESS_AND_PORT_DEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT, PortAssignment.RANDOM
@@ -113,6 +114,22 @@ def test_two_clients_do_it_all_again() -> None:
         files = [each.contents() for each in recorders]
     assert len(files) == 3
     assert [differences(data) for data in files] == [[], [], []]
+
+
+def test_two_neighbours_do_it_all_again() -> None:
+    with recorded_worlds() as recorders:
+        world = WatchedWorld(3)
+        server = world.server("203.0.113.1", "203.0.113.2")
+        home = world.home("198.51.100.7", RESTRICTED, lan=Link(delay=0.001))
+        left, right = (world.client_in(home, server, name) for name in ("left", "right"))
+        for client in (left, right):
+            client.start()
+        world.run(700)
+        assert answered(world, left.ping(address_of(right)))
+        left.core.attached([], world.now)
+        files = [each.contents() for each in recorders]
+    assert [differences(data) for data in files] == [[], [], []]
+    assert {"attached", "discovered"} <= {each.recorded.name for each in replayed(files[1])}
 
 
 def test_a_run_is_had_again_although_its_beginning_was_overwritten() -> None:

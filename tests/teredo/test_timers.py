@@ -6,7 +6,7 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miredo.teredo.timers import Agenda, Wheel
+from miredo.teredo.timers import SLACK, Agenda, Wheel
 
 
 class Entry:
@@ -127,3 +127,30 @@ def test_a_wheel_gives_its_first_item_before_its_time_when_asked() -> None:
     assert wheel.deadline == 3.0
     assert [wheel.take_first(), wheel.take_first()] == [(3, "late"), None]
     assert wheel.deadline is None
+
+
+def test_an_agenda_holds_on_to_little_that_was_removed() -> None:
+    agenda: Agenda[Entry] = Agenda()
+    kept = Entry()
+    agenda.put(1.0, kept)
+    removed = [Entry() for _ in range(1000)]
+    for entry in removed:
+        agenda.put(300.0, entry)
+        agenda.remove(entry)
+    alive = [weakref.ref(entry) for entry in removed]
+    removed.clear()
+    del entry
+    assert sum(each() is not None for each in alive) <= 2 * len(agenda) + SLACK
+    assert drain(agenda, 301.0) == [kept]
+
+
+def test_a_wheel_is_sifted_of_what_no_longer_matters() -> None:
+    wheel: Wheel[Entry] = Wheel()
+    entries = [Entry() for _ in range(10)]
+    for number, entry in enumerate(entries):
+        wheel.put(float(number % 3), entry)
+    wheel.sift(lambda second, item: second == 1 and item is not entries[4])
+    assert len(wheel) == 2
+    assert wheel.deadline == 1.0
+    assert wheel.pop(1.0) == [entries[1], entries[7]]
+    assert len(wheel) == 0

@@ -25,6 +25,7 @@ from miredo.teredo.actions import (
     SendDatagram,
     Unqualified,
 )
+from miredo.teredo.client import Client
 from miredo.teredo.constants import (
     ANSWER_LIMIT,
     ANSWER_SPACING,
@@ -142,6 +143,9 @@ class TunnelWitness:
         self._passes, self._receive, self._transmit = core.passes, core.receive, core.transmit
         self._expire, self._resumed = core.expire, core.resumed
         self._ingress, self._report = fast.ingress, fast.report
+        if isinstance(core, Client):
+            self._discovered = core.discovered
+            vars(core)["discovered"] = self.discovered
         for name in ("passes", "receive", "transmit", "expire", "resumed"):
             setattr(core, name, getattr(self, name))
         for name in ("ingress", "report"):
@@ -168,11 +172,18 @@ class TunnelWitness:
             self._came[packet].add(outer)
             self._used.append(source_of(packet))
         actions = self._receive(datagram, outer, now)
+        if packet is not None and self.core.peers.matches(source_of(packet), outer):
+            self._heard_directly(source_of(packet), outer, now)
         self._came_out(actions, now, answering=True)
         if packet is not None:
             self.queues_are_bounded([source_of(packet)])
-            if self.core.peers.matches(source_of(packet), outer):
-                self._heard_directly(source_of(packet), outer, now)
+        return actions
+
+    def discovered(self, datagram: bytes, outer: Endpoint, now: float) -> list[Action]:
+        """By the discovery group, which only a client hears."""
+        assert isinstance(self.core, Client)
+        actions = self._discovered(datagram, outer, now)
+        self._came_out(actions, now, answering=True)
         return actions
 
     def transmit(self, packet: bytes, now: float) -> list[Action]:
@@ -244,10 +255,11 @@ class TunnelWitness:
         A bubble that a received packet led to is an answer, unless it goes to a native host's relay beside a test of
         that host; what else goes for one peer at once is one attempt (A13).
         """
+        tested = {destination_of(action.payload) for action in sent if port_of(action.to) == TEREDO_PORT}
         attempts: dict[IPv6, None] = {}
         for payload, to, *_ in sent:
             destination = destination_of(payload)
-            for_who_asked = is_teredo(destination) or is_link_local(destination)
+            for_who_asked = is_teredo(destination) or destination not in tested
             if answering and is_bubble(payload) and for_who_asked:
                 self._answered(to, now)
             elif is_bubble(payload) or port_of(to) == TEREDO_PORT:

@@ -126,12 +126,14 @@ def mutants(name: str, count: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
+@pytest.mark.requirement("T31")
 @pytest.mark.parametrize("name", VECTORS)
 def test_every_truncation_of_a_vector_raises_nothing_but_malformed_packet(name: str) -> None:
     for end in range(len(VECTORS[name])):
         read(VECTORS[name][:end])
 
 
+@pytest.mark.requirement("T31")
 @pytest.mark.parametrize("name", VECTORS)
 def test_ten_thousand_mutations_of_a_vector_raise_nothing_but_malformed_packet(name: str) -> None:
     for mutant in mutants(name, MUTATIONS):
