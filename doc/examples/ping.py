@@ -36,4 +36,6 @@ async def main(reactor: IReactorTime, server: str, host: str) -> None:
         await client.stop()
 
 
+if len(sys.argv) != 3:
+    raise SystemExit("usage: ping.py SERVER HOST")
 react(main, sys.argv[1:])

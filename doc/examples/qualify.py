@@ -23,4 +23,6 @@ async def main(reactor: IReactorTime, server: str) -> None:
     print(f"seen as {host} port {port}")
 
 
+if len(sys.argv) != 2:
+    raise SystemExit("usage: qualify.py SERVER")
 react(main, sys.argv[1:])

@@ -36,6 +36,8 @@ def qualify(client: Client, udp: socket) -> Qualified:
             actions = client.expire(now())
 
 
+if len(sys.argv) != 2:
+    raise SystemExit("usage: qualify_sansio.py SERVER")
 server = IPv4Address(sys.argv[1])
 client = Client([Server(server.packed, (server + 1).packed)], IPv4Scope(), os.urandom)
 with socket(AF_INET, SOCK_DGRAM) as udp:

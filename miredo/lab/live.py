@@ -212,7 +212,7 @@ class Demonstration:
             await self._ping_back(qualified.address)
         with self._pings_from(CLIENT) as client:
             report.first_ping = await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE)
-            for _ in range(PINGS):
+            for _ in range(PINGS if report.first_ping is not None else 0):
                 await self._pause(PING_INTERVAL)
                 report.rtts.append(await self._answer(client.ping(HOST_ADDRESS), PING_PATIENCE))
             if not report.scenario.host_first:

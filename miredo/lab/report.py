@@ -107,10 +107,15 @@ class Report:
             ("what client-a learned of its NAT", self._learned()),
             ("qualified", f"{_ms(self.qualified)} after start" if self.qualified is not None else "no"),
             *(back + forth if self.scenario.host_first else forth + back),
-            ("ping client-a to client-b, direct", _ms(self.peer_ping)),
+            ("ping client-a to client-b, direct", self._between_clients()),
         )
         width = max(len(name) for name, _ in rows)
         return [f"  {name:{width}}  {value}" for name, value in rows]
+
+    def _between_clients(self) -> str:
+        if self.peer_ping is None and self.qualified is not None:
+            return "no answer (some pairs of NATs let none through)"
+        return _ms(self.peer_ping)
 
     def _learned(self) -> str:
         port = {None: "", True: ", port preserved", False: ", port not preserved"}[self.port_preserved]

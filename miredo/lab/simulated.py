@@ -44,7 +44,7 @@ def run(scenario: Scenario, seed: int = 0) -> Report:
     if scenario.host_first:
         _ping_back(report, world, host, client)
     report.first_ping = _ping(world, client, host.address, PING_PATIENCE)
-    for _ in range(PINGS):
+    for _ in range(PINGS if report.first_ping is not None else 0):
         world.run(PING_INTERVAL)
         report.rtts.append(_ping(world, client, host.address, PING_PATIENCE))
     if not scenario.host_first:

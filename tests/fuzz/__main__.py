@@ -16,10 +16,26 @@ NO_FUZZER = (
 )
 
 
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+    return int(text)
+
+
 def options(arguments: Sequence[str], targets: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="x fuzz", description="Fuzz the parsers and the cores, guided by coverage.")
+    parser = argparse.ArgumentParser(
+        prog="./x fuzz",
+        description="Fuzz the parsers and the cores, guided by coverage. Inputs that reach something new are added to the "
+        "corpus, those that break a promise to tests/fuzz/found.",
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"all of {', '.join(targets)} if none is named")
-    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="in all, split evenly (default: 60)")
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        default=60,
+        metavar="N",
+        help="of fuzzing in all, split evenly; some more for starting (default: 60)",
+    )
     others = parser.add_mutually_exclusive_group()
     others.add_argument("--run", type=Path, metavar="FILE", help="run one target with the input in a file")
     others.add_argument("--mutations", type=int, metavar="N", help="N damaged variants of every vector, no fuzzing")
@@ -29,6 +45,8 @@ def options(arguments: Sequence[str], targets: Sequence[str]) -> argparse.Namesp
     for name in chosen.targets:
         if name not in known:
             parser.error(f"there is no target {name}; there are {', '.join(known)}")
+    if chosen.run and not chosen.run.is_file():
+        parser.error(f"there is no file {chosen.run}")
     if chosen.run and len(chosen.targets) != 1:
         parser.error("--run FILE takes the one target that it is for")
     return chosen
