@@ -25,8 +25,8 @@ def _positive(text: str) -> int:
 def options(arguments: Sequence[str], targets: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./x fuzz",
-        description="Fuzz the parsers and the cores, guided by coverage. Inputs that reach something new are added to the "
-        "corpus, those that break a promise to tests/fuzz/found.",
+        description="Fuzz the parsers and the cores, guided by coverage. Inputs that reach something new are added to "
+        "the corpus, those that break a promise to tests/fuzz/found.",
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"all of {', '.join(targets)} if none is named")
     parser.add_argument(
