@@ -12,12 +12,14 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from math import inf, isfinite
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import BoundedSemaphore
 from typing import NamedTuple
 
 from miredo.commands.daemons import Daemon
@@ -163,28 +165,52 @@ def measured(trials: Sequence[Trial], programs: Sequence[str], runs: int, at_onc
     """
     wanted = [(trial, program) for trial in trials for program in programs for _ in range(runs)]
     samples: Samples = defaultdict(list)
-    # A process each, for its lab and its reactor.
-    with ProcessPoolExecutor(at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
-        running = [pool.submit(measure, trial, program) for trial, program in wanted]
+    starting = BoundedSemaphore(os.cpu_count() or 1)
+    with ThreadPoolExecutor(at_once) as pool:
+        running = [pool.submit(apart, trial, program, starting) for trial, program in wanted]
         for (_, program), figures in zip(wanted, running, strict=True):
             for figure, seconds in figures.result().items():
                 samples[figure, program].append(inf if seconds is None else seconds)
     return samples
 
 
-def measure(trial: Trial, program: str) -> Figures:
+def apart(trial: Trial, program: str, starting: BoundedSemaphore) -> Figures:
+    """Run one trial in a process of its own, for its lab and its reactor.
+
+    @param starting: is held until the client has an address: starting is work, and would disturb the others.
+    @raise Broken: the trial could not begin.
+    """
+    spawning = get_context("spawn")
+    ours, its = spawning.Pipe()
+    process = spawning.Process(target=measure, args=(trial, program, its), daemon=True)
+    try:
+        with starting:
+            process.start()
+            its.close()
+            told: Figures | str | None = ours.recv()
+        figures = ours.recv() if told is None else told
+    except EOFError:
+        figures = "it ended without a word"
+    process.join()
+    if isinstance(figures, dict):
+        return figures
+    raise Broken(f"{trial}, {program}: {figures}")
+
+
+def measure(trial: Trial, program: str, tell: Connection) -> None:
     """Run one trial, in namespaces that this process does not come back from.
 
-    @raise Broken: it could not begin.
+    @param tell: is sent C{None} when the client has an address, then the figures; or why there are none.
     """
     try:
         enter_lab()
         from twisted.internet import reactor
 
         with TemporaryDirectory() as folder:
-            return Recovery(reactor, trial, _beginning(Path(folder)) if program == ITS else None).run()
+            begin = _beginning(Path(folder)) if program == ITS else None
+            tell.send(Recovery(reactor, trial, begin).run(started=lambda: tell.send(None)))
     except (NoNamespaces, NoTrial) as error:
-        raise Broken(f"{trial}, {program}: {error}") from None
+        tell.send(str(error))
 
 
 def _beginning(folder: Path) -> Callable[[str], Callable[[], object]]:

@@ -125,12 +125,13 @@ class Recovery:
         self._figures: Figures = {}
         self._failure: Failure | None = None
 
-    def run(self) -> Figures:
+    def run(self, started: Callable[[], object]) -> Figures:
         """Run the reactor until the trial is over.
 
+        @param started: is called when the client has an address.
         @raise NoTrial: it could not begin.
         """
-        self._reactor.callWhenRunning(lambda: ensureDeferred(self._whole()).addErrback(self._failed))
+        self._reactor.callWhenRunning(lambda: ensureDeferred(self._whole(started)).addErrback(self._failed))
         self._reactor.run()
         if self._failure is not None:
             self._failure.raiseException()
@@ -141,7 +142,7 @@ class Recovery:
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
-    async def _whole(self) -> None:
+    async def _whole(self, started: Callable[[], object]) -> None:
         end_client: Callable[[], object] = _nothing
         try:
             self._lab.build({CLIENT: NAT, PEER: USUAL_NAT})
@@ -152,6 +153,7 @@ class Recovery:
             if self._begin_client is not None:
                 end_client = self._begin_client(CLIENT)
             await self._begun(lambda: self._address() is not None, "the client did not qualify")
+            started()
             await self._measure()
         finally:
             end_client()

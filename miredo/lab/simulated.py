@@ -28,7 +28,7 @@ def run(scenario: Scenario, seed: int = 0) -> Report:
 
     @raise ValueError: a kernel's NAT is wanted, and there is no kernel in memory.
     """
-    world = World(seed, scenario.link)
+    world = World(seed, scenario.link, native_link=scenario.link)
     server = world.server(*TEREDO_INTERNET.addresses_of("server")[:2])
     world.relay(TEREDO_INTERNET.addresses_of("relay")[0])
     host = world.host(show_ipv6(HOST_ADDRESS), HOST)

@@ -87,13 +87,17 @@ class World:
 
     @param seed: of all dice; the same seed gives the same run.
     @param link: what lies between each IPv4 node and the core, each way.
+    @param native_link: what lies along each wire of the native network, each way.
     @param bubble_ttl: of the clients' first direct bubbles.
     """
 
-    def __init__(self, seed: int = 0, link: Link | None = None, bubble_ttl: int = BUBBLE_TTL) -> None:
+    def __init__(
+        self, seed: int = 0, link: Link | None = None, bubble_ttl: int = BUBBLE_TTL, native_link: Link | None = None
+    ) -> None:
         self.now = 0.0
         self.random = Random(seed)
         self.link = link or Link()
+        self.native_link = native_link or Link()
         self.bubble_ttl = bubble_ttl
         self.steps: list[Step] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -101,6 +105,7 @@ class World:
         self._ipv4: dict[IPv4, Port] = {}
         self._hosts: dict[IPv6, NativeHost] = {}
         self._teredo_route: RelayNode | None = None
+        self._native_wires: dict[tuple[str, str], Transmitter] = {}
 
     def dice(self, count: int) -> bytes:
         return self.random.randbytes(count)
@@ -159,11 +164,23 @@ class World:
         destination = destination_of(packet)
         host, relay = self._hosts.get(destination), self._teredo_route
         if host is not None:
-            self.steps.append(Step(self.now, sender, host.name, describe(packet)))
-            self.at(self.now, lambda: host.arrived(packet))
+            self._cross_natively(packet, sender, host.name, host.arrived)
         elif relay is not None and is_teredo(destination):
-            self.steps.append(Step(self.now, sender, relay.name, describe(packet)))
-            self.at(self.now, lambda: relay.transmit(packet))
+            self._cross_natively(packet, sender, relay.name, relay.transmit)
+
+    def _cross_natively(self, packet: bytes, sender: str, receiver: str, take: Callable[[bytes], None]) -> None:
+        """Over the sender's wire and the receiver's."""
+        wires = [
+            self._native_wires.setdefault(way, Transmitter(self.native_link)) for way in ((sender, ""), ("", receiver))
+        ]
+        arrivals = [
+            arrival
+            for departure in wires[0].deliveries(self.now, len(packet), self.random.random)
+            for arrival in wires[1].deliveries(departure, len(packet), self.random.random)
+        ]
+        self.steps.append(Step(self.now, sender, receiver, describe(packet), "" if arrivals else "lost"))
+        for arrival in arrivals:
+            self.at(arrival, lambda: take(packet))
 
     # ------------------------------------------------------------ who is there
 

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import Future
 from math import inf
 from pathlib import Path
 
@@ -23,38 +22,23 @@ QUICK = Row(Figure.RELAY_SILENT, 4.0, [3.0, inf, 3.5], [30.0])
 UNTARGETED = Row(Figure.RELAY_UPLOAD, None, [3.5], [])
 
 
-class Pool:
-    """Runs nothing: each trial has the figures that a test wants, by program."""
-
-    figures: dict[str, Figures]
-
-    def __init__(self, *ignored: object, **also_ignored: object) -> None:
-        self.ran: list[tuple[Trial, str]] = []
-
-    def __enter__(self) -> "Pool":
-        return self
-
-    def __exit__(self, *ignored: object) -> None:
-        pass
-
-    def submit(self, _: object, trial: Trial, program: str) -> Future[Figures]:
-        done: Future[Figures] = Future()
-        if program in self.figures:
-            done.set_result(self.figures[program])
-        else:
-            done.set_exception(Broken(f"{trial}, {program}: the client did not qualify"))
-        return done
-
-
 def bench(*words: str) -> int:
     options = parser().parse_args(["recovery", *words])
     return int(options.bench(options))
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> type[Pool]:
-    monkeypatch.setattr(recovery, "ProcessPoolExecutor", Pool)
-    return Pool
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figures]:
+    """Runs nothing: each trial has the figures that a test wants, by program."""
+    wanted: dict[str, Figures] = {}
+
+    def told(trial: Trial, program: str, _: object) -> Figures:
+        if program not in wanted:
+            raise Broken(f"{trial}, {program}: the client did not qualify")
+        return wanted[program]
+
+    monkeypatch.setattr(recovery, "apart", told)
+    return wanted
 
 
 def test_every_trial_is_run_and_every_target_is_of_a_figure() -> None:
@@ -79,26 +63,27 @@ def test_what_never_came_is_null_in_json() -> None:
 
 
 def test_the_exit_status_tells_whether_a_target_was_missed(
-    pool: type[Pool], capsys: pytest.CaptureFixture[str]
+    figures: dict[str, Figures], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pool.figures = {OURS: {Figure.NOTICED_IDLE: 44.0, Figure.SERVER_BACK: 14.0}}
+    figures[OURS] = {Figure.NOTICED_IDLE: 44.0, Figure.SERVER_BACK: 14.0}
     assert bench("--program", OURS) == 0
-    pool.figures = {OURS: {Figure.NOTICED_IDLE: 44.0, Figure.SERVER_BACK: None}}
+    figures[OURS] = {Figure.NOTICED_IDLE: 44.0, Figure.SERVER_BACK: None}
     assert bench("--program", OURS) == 1
     assert "MISSED" in capsys.readouterr().out
 
 
-def test_a_trial_that_cannot_begin_is_told_in_one_line(pool: type[Pool], capsys: pytest.CaptureFixture[str]) -> None:
-    pool.figures = {}
+def test_a_trial_that_cannot_begin_is_told_in_one_line(
+    figures: dict[str, Figures], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert bench("--program", ITS, "--trial", "nat-idle") == 1
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "bench: nat-idle, C miredo: the client did not qualify\n")
 
 
 def test_without_c_miredo_ours_alone_is_measured_and_that_is_said(
-    pool: type[Pool], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    figures: dict[str, Figures], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool.figures = {OURS: {Figure.RELAY_SILENT: 3.5}}
+    figures[OURS] = {Figure.RELAY_SILENT: 3.5}
     monkeypatch.setattr(recovery, "MIREDO", "/nowhere/miredo")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert bench("--trial", "relay-silent") == 0

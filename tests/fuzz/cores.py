@@ -4,7 +4,7 @@
 from enum import IntFlag
 
 from miredo.address.endpoint import Endpoint, IPv6, endpoint, ipv4_of, parse_endpoint, parse_ipv4
-from miredo.address.scope import is_global_ipv6
+from miredo.address.scope import is_global_ipv6, is_link_local
 from miredo.address.teredo import ALL_NODES, is_teredo, mapped_of
 from miredo.teredo.actions import Action, ForwardPacket, Qualified, SendDatagram, SendToGroup, Unqualified
 from miredo.teredo.client import Client
@@ -117,7 +117,10 @@ class ClientTrial(Trial):
     def is_proof(self, content: Encapsulated, nonce: bytes | None, outer: Endpoint) -> bool:
         source = source_of(content.packet)
         if is_teredo(source):
-            return mapped_of(source) == outer or (is_bubble(content.packet) and nonce in self.nonces[source])
+            destination = destination_of(content.packet)
+            answers = is_link_local(destination) and destination in self.keyed[source]
+            known = answers or nonce in self.nonces[source]
+            return mapped_of(source) == outer or (is_bubble(content.packet) and known)
         message = parse_icmpv6(parse_ipv6(content.packet)[0])
         return isinstance(message, EchoReply) and message.data in self._tests.get(source, [])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IReactorCore
+from twisted.internet.interfaces import IReactorCore, IReactorTime
 
 from miredo.address.endpoint import IPv6, parse_ipv4, parse_ipv6
 from miredo.assembly import assemble_on
@@ -27,6 +27,7 @@ from miredo.lab.pings import Ping
 from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT, Scenario
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET, End, Route, Topology, Wire
+from miredo.lab.upload import CHUNK, Upload
 from miredo.wire.ipv4 import parse_ipv4_packet
 from tests.kernel.bench import Recorder
 from tests.namespaced import install_reactor, pause, run_reactor, until
@@ -348,3 +349,43 @@ def test_the_loopback_of_a_lab_is_its_own() -> None:
     """The addresses of the topology are on none of this machine's interfaces: nothing of the lab may be here."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trying, pytest.raises(OSError, match="assign requested"):
         trying.bind((".".join(map(str, parse_ipv4("192.0.2.1"))), 0))
+
+
+@pytest.mark.namespaced
+def test_a_black_hole_loses_what_is_forwarded_to_an_address_until_it_is_filled(closes_descriptors: None) -> None:
+    address = parse_ipv4("192.0.2.17")
+
+    async def body(lab: Laboratory) -> None:
+        lab.black_hole("core", address)
+        lab.black_hole("core", parse_ipv4("192.0.2.2"))
+        reactor = install_reactor()
+        errors: list[bytes] = []
+        recorder = Recorder()
+        far = KernelEndpoints("relay", reactor).listen_udp(recorder, "192.0.2.17", 3544)
+        near = KernelEndpoints("server", reactor).listen_udp(Recorder(), "0.0.0.0", 40000)
+        hearing = KernelEndpoints("server", reactor).icmp_errors(errors.append)
+        near.write(b"lost", ("192.0.2.17", 3544))
+        await pause(0.1)
+        assert (recorder.received, errors) == ([], [])
+        lab.fill_hole("core", address)
+        near.write(b"found", ("192.0.2.17", 3544))
+        await until(lambda: [data for data, _ in recorder.received] == [b"found"])
+        hearing.close()
+        for port in (far, near):
+            await maybeDeferred(port.stopListening)
+
+    in_the_lab(body)
+
+
+@pytest.mark.namespaced
+def test_an_upload_goes_on_until_its_end(closes_descriptors: None) -> None:
+    async def body(_: Laboratory) -> None:
+        upload = Upload(IReactorTime(install_reactor()), "relay", "host", HOST_ADDRESS)
+        await until(lambda: upload.received > 5 * len(CHUNK))
+        assert upload.received <= upload.sent
+        upload.end()
+        received = upload.received
+        await pause(0.05)
+        assert upload.received == received
+
+    in_the_lab(body)

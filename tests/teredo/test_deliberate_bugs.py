@@ -21,6 +21,7 @@ from miredo.teredo import queues, relay, traversal
 from miredo.teredo.actions import Action, ForwardPacket, PeerLost, SendDatagram
 from miredo.teredo.buckets import TokenBucket
 from miredo.teredo.client import Client
+from miredo.teredo.discovery import Discovery
 from miredo.teredo.peers import Peer, Peers
 from miredo.teredo.plain import is_plain_data
 from miredo.teredo.qualification import Qualification
@@ -130,6 +131,11 @@ def known_by_address(self: Peers, address: IPv6, endpoint: Endpoint) -> bool:
     return self.get(address) is not None
 
 
+def near_by_address(self: Discovery, address: IPv6, endpoint: Endpoint) -> bool:
+    del endpoint
+    return any(neighbour.address == address for neighbour in self)
+
+
 def pause_for_a_moment(address: IPv6) -> float:
     del address
     return 0.0
@@ -159,6 +165,7 @@ BUGS: dict[str, tuple[Bug, str]] = {
     "all that strangers send is held": (Bug(queues, "HELD_PACKETS", 1000), "queues_are_bounded"),
     "a relay believes every source": (Bug(Relay, "_is_proved", anything), "only_who_was_proved_is_trusted"),
     "a peer may move as it likes": (Bug(Peers, "matches", known_by_address), "only_who_was_proved_is_trusted"),
+    "a neighbour may be anywhere": (Bug(Discovery, "matches", near_by_address), "only_who_was_proved_is_trusted"),
     "a client takes data from anybody": (Bug(Client, "passes", pass_all_data), "nothing_untrusted_is_delivered"),
     "a relay takes data from anybody": (Bug(Relay, "passes", pass_all_data), "nothing_untrusted_is_delivered"),
     "what was held is delivered whoever sent it": (
