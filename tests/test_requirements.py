@@ -188,3 +188,7 @@ def test_tests_that_cannot_be_loaded_are_no_tests_at_all(tmp_path: Path) -> None
     assert done.returncode != 0
     assert "NotCollected" in done.stderr
     assert "a_module_that_is_not_there" in done.stderr
+
+
+def test_every_row_has_a_test_or_a_reason(report: Report) -> None:
+    assert report["untested"] == []

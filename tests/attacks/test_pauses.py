@@ -1,33 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What would hold up packets in a flood: a short queue, a timer set for every packet, the garbage collector."""
+"""What would hold up packets in a flood: a timer set for every packet, and the garbage collector."""
 
 import gc
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fcntl import ioctl
 
 import pytest
 
 from miredo.kernel.clock import BoottimeClock
-from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.libc import set_timer
-from miredo.kernel.tun import QUEUE_LENGTH
 from miredo.tap import spare_the_lasting
 from tests.namespaced import install_reactor, run_reactor, until
-
-SIOCGIFTXQLEN = 0x8942
-
-
-@pytest.mark.requirement("T24")
-@pytest.mark.namespaced
-def test_a_tunnel_queues_more_than_a_moments_packets() -> None:
-    tunnel = KernelEndpoints(None, install_reactor()).open_tunnel("teredo", 1280)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as carrier:
-        answer = ioctl(carrier, SIOCGIFTXQLEN, struct.pack("16si20x", b"teredo", 0))
-    tunnel.close()
-    assert struct.unpack_from("i", answer, 16) == (QUEUE_LENGTH,)
 
 
 @contextmanager
