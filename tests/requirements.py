@@ -183,7 +183,9 @@ def as_complaints(findings: Findings) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="./x requirements", description="What is promised, and the tests that show it.")
+    parser = argparse.ArgumentParser(
+        prog="./x requirements", description="What is promised, and the tests that show it."
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--all", action="store_true", help="every test of a requirement, not only the first")
     form.add_argument("--json", action="store_true", help="as an object, with every test")

@@ -8,10 +8,11 @@ from types import FunctionType, ModuleType
 from typing import ClassVar, TypeVar
 
 from miredo.address.endpoint import Dice, Endpoint, IPv6
+from miredo.lab.attachments import USUAL_TTL, Port
 from miredo.lab.links import Link
 from miredo.lab.nat import Nat, NatBehaviour
 from miredo.lab.pings import Ping
-from miredo.lab.world import USUAL_TTL, ClientNode, NativeHost, Port, RelayNode, ServerNode, TunnelNode, World
+from miredo.lab.world import ClientNode, NativeHost, RelayNode, ServerNode, TunnelNode, World
 from miredo.teredo.client import Client
 from miredo.teredo.constants import BUBBLE_TTL
 from miredo.teredo.recording import Recorder

@@ -103,8 +103,8 @@ class Peers:
     def ingress(self, source: IPv6, outer: Endpoint, now: float) -> bool:
         """Whether a packet of C{source} that came from C{outer} may come in; False sends it to the core."""
         peer = self._peers.get(source)
-        if peer is None or peer.endpoint != outer or not peer.fresh:
-            return False
+        if peer is None or peer.endpoint != outer or now - peer.last_rx >= PEER_VALIDITY or not peer.fresh:
+            return False  # the core has to know of a stale one, which it may be trying to reach
         peer.last_rx = self.last_heard = now
         peer.unanswered = None
         return True

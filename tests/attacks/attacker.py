@@ -3,7 +3,8 @@
 
 from miredo.address.endpoint import Endpoint, IPv6, endpoint, ipv4_of, parse_ipv4
 from miredo.address.teredo import TEREDO_PORT, compose
-from miredo.lab.world import Port, ServerNode
+from miredo.lab.attachments import Port
+from miredo.lab.world import ServerNode
 from tests.world import WatchedWorld
 
 

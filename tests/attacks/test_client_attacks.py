@@ -421,3 +421,16 @@ def test_t32_a_flood_of_errors_from_the_network_has_no_echo() -> None:
         attacker.send(mapped_of(lab.address), error)
     assert lab.client.kernel.errors == []
     assert len(induced_by(lab)) <= STRANGERS_BURST
+
+
+@pytest.mark.requirement("T22")
+@pytest.mark.parametrize(
+    ("trailers", "trusted"),
+    [(b"\x41\x00", False), (b"\x01\x00\x41\x00", False), (b"\x01\x02ab", True), (b"\x04", True), (b"\x01\xffab", True)],
+)
+def test_t22_trailers_are_read_to_the_first_malformed_one(trailers: bytes, trusted: bool) -> None:
+    """RFC 6081 4.1 and 5.1.2. parse_trailers in miredo/wire/trailers.py, told by DiscardPacket."""
+    lab, attacker = attacked()
+    peer = attacker.address(lab.server)
+    attacker.send(mapped_of(lab.address), emit_bubble(peer, lab.address) + trailers)
+    assert (lab.client.core.peers.get(peer) is not None) is trusted

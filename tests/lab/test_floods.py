@@ -7,7 +7,7 @@ import pytest
 
 from miredo.address.endpoint import Endpoint, endpoint, ipv4_of, parse_endpoint, parse_ipv4
 from miredo.address.scope import IPv4Scope
-from miredo.lab.world import Port
+from miredo.lab.attachments import Port
 from miredo.teredo.actions import Unqualified
 from miredo.teredo.buckets import SourceBuckets
 from miredo.teredo.constants import SERVER_BURST, SERVER_SOURCES

@@ -8,9 +8,10 @@ import pytest
 
 from miredo.address.endpoint import endpoint, ipv4_of, parse_ipv4, show_ipv4
 from miredo.address.teredo import mapped_of
+from miredo.lab.attachments import Home
 from miredo.lab.links import Link
 from miredo.lab.nat import BEHAVIOURS, FAMILIAR, KINDS, Filtering, NatBehaviour, Refusal, parse_behaviour
-from miredo.lab.world import ClientNode, Home, ServerNode, World
+from miredo.lab.world import ClientNode, ServerNode, World
 from tests.world import PATIENCE, WatchedWorld, address_of, answered, qualified_lab, qualified_pair
 
 DELAYS = [0.0, 0.04, 0.15]

@@ -4,9 +4,10 @@
 import pytest
 
 from miredo.address.endpoint import endpoint, parse_ipv4
+from miredo.lab.attachments import HOME_PREFIX_LENGTH, INSIDE
 from miredo.lab.links import Link
 from miredo.lab.nat import KINDS, NatBehaviour, Refusal
-from miredo.lab.world import CLIENT_PORT, HOME_PREFIX_LENGTH, INSIDE, ClientNode
+from miredo.lab.world import CLIENT_PORT, ClientNode
 from miredo.teredo.actions import SendToGroup
 from miredo.teredo.constants import DISCOVERY_HIGH, DISCOVERY_LOW
 from miredo.teredo.discovery import Subnet

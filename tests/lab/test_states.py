@@ -125,10 +125,10 @@ def test_a_contact_tells_what_it_holds_of_a_stranger() -> None:
 
 def test_a_peer_that_was_just_sent_to_is_not_tried_yet() -> None:
     client = qualified_client()
-    client.befriend(NATIVE, 1.0)
-    client.core.peers.seen(NATIVE, 1.0, 31.5)
-    client.core.transmit(data(client.address, NATIVE), 32.0)
-    assert describe_client(client.core).endswith("; contacting 2001:db8::1 (no attempt yet, 1 packet waiting)")
+    client.core.receive(bubble_to(client), PEER_MAPPED, 1.0)
+    client.core.peers.seen(PEER, 1.0, 31.5)
+    client.core.transmit(data(client.address, PEER), 32.0)
+    assert describe_client(client.core).endswith(f"; contacting {show_ipv6(PEER)} (no attempt yet, 1 packet waiting)")
 
 
 def test_the_newest_peers_and_contacts_are_named_and_the_others_counted() -> None:

@@ -26,9 +26,10 @@ from miredo.address.teredo import (
     mapped_of,
     server_link_local,
 )
+from miredo.lab.attachments import INSIDE, Home, Port
 from miredo.lab.links import Link
 from miredo.lab.nat import Filtering, Mapping, NatBehaviour, PortAssignment
-from miredo.lab.world import INSIDE, RELAY_PORT, ClientNode, Home, Port, TunnelNode
+from miredo.lab.world import RELAY_PORT, ClientNode, TunnelNode
 from miredo.teredo import client as client_module
 from miredo.teredo import relay as relay_module
 from miredo.teredo.constants import PEER_VALIDITY

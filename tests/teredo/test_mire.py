@@ -19,9 +19,9 @@ from miredo.address.teredo import (
     server_link_local,
     server_of,
 )
+from miredo.lab.attachments import Port
 from miredo.lab.nat import BEHAVIOURS, NatBehaviour
 from miredo.lab.nat import Mapping as NatMapping
-from miredo.lab.world import Port
 from miredo.teredo.actions import SendDatagram
 from miredo.teredo.drops import Drop
 from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT, Mire

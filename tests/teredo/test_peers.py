@@ -240,6 +240,17 @@ def test_rule_5_what_the_fast_path_reported_counts() -> None:
     assert peers.trust(numbered(3), PEER_MAPPED, 21.0)[0] == PeerLost(numbered(2))
 
 
+@pytest.mark.requirement("C47")
+def test_rule_4_a_packet_of_a_stale_peer_is_the_cores_to_see_before_aging_has_noticed() -> None:
+    """The core may be trying to reach it, and would go on after data has been sent."""
+    peers = Peers(10)
+    peers.trust(PEER, PEER_MAPPED, 0.2)
+    assert peers.egress(PEER, 30.3) is None
+    assert not peers.ingress(PEER, PEER_MAPPED, 30.4)
+    peers.trust(PEER, PEER_MAPPED, 30.4)
+    assert peers.ingress(PEER, PEER_MAPPED, 30.5)
+
+
 @pytest.mark.requirement("T23", "C49")
 def test_rule_5_the_uninvited_make_room_before_whom_the_host_has_sent_to() -> None:
     peers = Peers(4)
