@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from miredo.commands import recovery
+from miredo.commands import flood, malformed, recovery
 
 
 def main(words: list[str] | None = None) -> int:
@@ -21,6 +21,12 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("recovery", help="how long a client takes to be back when something broke")
     recovery.add_arguments(verb)
     verb.set_defaults(bench=recovery.bench)
+    verb = verbs.add_parser("flood", help="a relay in a flood of destinations, beside C miredo")
+    flood.add_arguments(verb)
+    verb.set_defaults(bench=flood.run)
+    verb = verbs.add_parser("malformed", help="100,000 malformed packets at each port")
+    malformed.add_arguments(verb)
+    verb.set_defaults(bench=malformed.run)
     return arguments
 
 
