@@ -33,6 +33,8 @@ from tests.teredo.cores import FORBIDDEN, advertisement, asked, data, echo_reply
 from tests.teredo.cores import client_core as started_client
 from tests.world import Lab, address_of, client_and_relay, qualified_lab, qualified_pair, reachable
 
+pytestmark = pytest.mark.untraced
+
 OPEN = NatBehaviour(filtering=Filtering.ENDPOINT_INDEPENDENT)
 """A NAT that stops nothing: whatever is stopped, the client stops."""
 SYMMETRIC = NatBehaviour(Mapping.ADDRESS_AND_PORT_DEPENDENT, Filtering.ADDRESS_AND_PORT_DEPENDENT)

@@ -18,6 +18,8 @@ from miredo.wire.ipv6 import destination_of, parse_ipv6, source_of
 from miredo.wire.reader import MalformedPacket
 from tests.teredo.cores import MAPPED, NATIVE, PEER, SERVER
 
+pytestmark = pytest.mark.soak
+
 # ---------------------------------------------------------------- what they are made of
 
 

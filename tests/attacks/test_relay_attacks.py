@@ -16,6 +16,8 @@ from tests.attacks.attacker import Attacker, endpoints_of, sent_by, sent_to
 from tests.teredo.cores import FORBIDDEN, data, routed
 from tests.world import Lab, client_and_relay, qualified_lab, reachable
 
+pytestmark = pytest.mark.untraced
+
 OPEN = NatBehaviour(filtering=Filtering.ENDPOINT_INDEPENDENT)
 RELAY = endpoint(parse_ipv4("203.0.113.3"), RELAY_PORT)
 FLOODERS = [bytes.fromhex("2400dead") + number.to_bytes(2, "big") + bytes(9) + b"\x01" for number in range(256)]

@@ -15,6 +15,8 @@ from tests.attacks.attacker import Attacker, endpoints_of, sent_by, sent_to
 from tests.teredo.cores import FORBIDDEN, data
 from tests.world import Lab, WatchedWorld, address_of, qualified_lab
 
+pytestmark = pytest.mark.untraced
+
 VICTIM = "192.0.2.99"
 
 

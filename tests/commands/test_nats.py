@@ -33,6 +33,7 @@ def namespaces() -> None:
     run_in_namespaces(lambda: None, str)
 
 
+@pytest.mark.soak
 def test_on_real_packets_every_first_packet_is_answered(namespaces: None) -> None:
     ended = nats("--delay", "0", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -17,6 +17,8 @@ from miredo.teredo.server import Server
 from miredo.wire.bubble import emit_bubble
 from tests.world import Lab, WatchedWorld, address_of
 
+pytestmark = pytest.mark.untraced
+
 LIMIT = 20
 """Packets a second: less than a provider's NAT would need, so that the tests are fast."""
 VICTIM = parse_endpoint("203.0.113.66:4444")

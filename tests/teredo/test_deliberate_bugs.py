@@ -35,7 +35,7 @@ from tests.recorded import recorded_worlds
 from tests.teredo.internet import ASmallInternet
 from tests.teredo.witnesses import CHECKS
 
-pytestmark = pytest.mark.untraced
+pytestmark = pytest.mark.soak
 
 SETTINGS = settings(
     max_examples=500,

@@ -45,6 +45,8 @@ from tests.teredo.cores import (
 )
 from tests.world import Lab, WatchedWorld, nat_of
 
+pytestmark = pytest.mark.untraced
+
 HOUR = 3600.0
 FOUND = {20.0: 30.0, 35.0: 30.0, 50.0: 45.0, 70.0: 60.0, 100.0: 90.0, 300.0: 90.0}
 """What comes out, by how long the NAT remembers."""
