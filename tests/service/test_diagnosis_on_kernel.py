@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Each thing that can be wrong with a host, made real in a namespace: its one line, and none where all is good."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -24,14 +25,14 @@ RELAY = "[relay r]\nNamespace left\nBindPort 3545\n"
 PREFIX, FOREIGN = parse_ipv6("2001::"), parse_ipv6("2001:db8:bad::1")
 FORWARDING = "net/ipv6/conf/all/forwarding"
 
+NFT = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
 DROP_FILTER = """
 table inet filter {
   chain input { type filter hook input priority 0; policy accept; udp dport 3545 drop; }
 }
 """
-needs_nft = pytest.mark.skipif(
-    shutil.which("nft") is None, reason="there is no nft; cure: sudo apt-get install nftables"
-)
+needs_nft = pytest.mark.skipif(NFT is None, reason="there is no nft; cure: sudo apt-get install nftables")
 
 
 def good_host() -> KernelNetwork:
@@ -76,7 +77,7 @@ def second_uplink(network: INetwork) -> None:
 def packet_filter(network: INetwork) -> None:
     del network
     with entered("left"):
-        subprocess.run(["nft", "-f", "-"], input=DROP_FILTER, text=True, check=True)
+        subprocess.run([str(NFT), "-f", "-"], input=DROP_FILTER, text=True, check=True)
 
 
 def route_elsewhere(network: INetwork) -> None:

@@ -115,11 +115,12 @@ def test_a_hangup_calls_in_the_reactor_and_nothing_after_its_end() -> None:
     called: list[int] = []
 
     async def body() -> None:
+        before = signal.getsignal(signal.SIGHUP)  # ignored, under nohup
         hangup = Hangup(IReactorFromThreads(reactor), lambda: called.append(1))
         hangup.startService()
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: called == [1])
         hangup.stopService()
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) == before
 
     run_reactor(body())
