@@ -60,7 +60,7 @@ class Roles(MultiService):
         A role that cannot be had as it says runs on as before; that is logged.
         """
         if configuration.process != self._process:
-            self._log.warn("what concerns the process as a whole is obeyed after a restart")
+            self._log.warn("what concerns the process as a whole is not read again")
         async with self._reloading:
             await self._reload(configuration)
 
@@ -75,8 +75,11 @@ class Roles(MultiService):
             if old is None:
                 self._begun(config)
             elif title in changed and not self._begun(config):
+                self._log.warn("{role}: begins anew as it was before", role=title)
                 self._begun(old.config)
-        self._log.info("{kept} of {all} roles run on as they are", kept=len(before) - len(changed), all=len(wanted))
+        kept = len(before) - len(changed)
+        text = "{kept} of {all} roles run on as they are, {new} begin anew"
+        self._log.info(text, kept=kept, all=len(wanted), new=len(wanted) - kept)
 
     def _begun(self, config: RoleConfig) -> bool:
         """Start a role beside those that run; whether it could be."""

@@ -137,6 +137,6 @@ def reload(options: Options, roles: Roles) -> None:
     try:
         configuration = options.read()
     except ConfigError as error:
-        log.error("{error}", error=str(error))
+        log.error("{error}\nall roles run on as they are", error=str(error))
         return
     Deferred.fromCoroutine(roles.reload(configuration)).addErrback(lambda why: log.failure("cannot reload", why))

@@ -49,7 +49,7 @@ def slip(value: str) -> BadValueError | None:
         offset = comment.end() - 1
         hint = "a comment has a line of its own"
         return BadValueError("a comment may not follow a value", hint, (offset, len(value) - offset))
-    if value[:1] in ("=", ":"):
+    if value[:1] in ("=", ":") and not value.startswith("::"):
         return BadValueError(f'"{value[0]}" is not part of the language', "it is written: Directive value", (0, 1))
     if value[:1] in ('"', "'"):
         bare = value.strip(value[0])

@@ -213,6 +213,9 @@ class INetwork(Interface):
     ) -> None:
         """Take back what L{add_route} added with the same arguments."""
 
+    def has_route(destination: IPv4 | IPv6, prefix_length: int, metric: int) -> bool:
+        """Whether there is a route to exactly this prefix with this metric, whosever it is: another cannot be added."""
+
     def routes(index: int) -> list[tuple[IPv4 | IPv6, int, int]]:
         """The routes of this program into a link: destination, prefix length and metric of each."""
 

@@ -277,6 +277,16 @@ class KernelNetwork:
         message["scope"] = _SCOPE_NOWHERE  # any scope
         self._route.ask(message, RTM_DELROUTE, 0, f"route {show_prefix(destination, prefix_length)}")
 
+    def has_route(self, destination: Address, prefix_length: int, metric: int) -> bool:
+        message = rtmsg()
+        message["family"] = _family(destination)
+        wanted = destination, prefix_length, metric
+        return any(
+            (_address(route, "RTA_DST"), route["dst_len"], _number(route, "RTA_PRIORITY")) == wanted
+            for route in self._route.ask(message, RTM_GETROUTE, _NLM_F_DUMP, "routes")
+            if route["table"] == _MAIN_TABLE
+        )
+
     def routes(self, index: int) -> list[tuple[Address, int, int]]:
         message = rtmsg()
         message["family"] = socket.AF_UNSPEC  # pyroute2 would ask for IPv4 only

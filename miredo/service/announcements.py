@@ -83,7 +83,9 @@ class TunnelAddress:
 
     configured = Configured()
 
-    def __init__(self, role: str, network: INetwork, tunnel: ITunnel, metric: int, clock: IClock) -> None:
+    def __init__(
+        self, role: str, network: INetwork, tunnel: ITunnel, metric: int, clock: IClock, *, has_secret: bool = False
+    ) -> None:
         self._role = role
         self._clock = clock
         self._look_again = clock.alarm(self._route_when_usable)
@@ -91,6 +93,7 @@ class TunnelAddress:
         self._network = network
         self._tunnel = tunnel
         self._metric = metric
+        self._doubt = "; it may be that it does not take our secret" if has_secret else ""
         self._undo: list[Callable[[], None]] = []
         self._log = Logger(namespace="miredo")
 
@@ -112,7 +115,8 @@ class TunnelAddress:
         self._log.info("{role}: Lost Teredo connectivity ({reason})", **self._about(reason=event.reason))
 
     def server_silent(self, event: ServerSilent) -> None:
-        self._log.warn("{role}: No reply from Teredo server ({to})", **self._about(to=show_endpoint(event.server)))
+        text = "{role}: No reply from Teredo server ({to}){doubt}"
+        self._log.warn(text, **self._about(to=show_endpoint(event.server), doubt=self._doubt))
 
     def secret_expiring(self, event: SecretExpiring) -> None:
         text = "{role}: the server {to} says that our secret is to be replaced: put a new one into the SecretFile"

@@ -3,6 +3,7 @@
 
 IPv6 is switched off                          client, relay      before it starts
 IPv6 packets are not forwarded                relay              before it starts
+the route to the prefix is there already      relay              before it starts
 strict rp_filter beside a second way out      every role         before it starts
 the Teredo prefix leads elsewhere             relay              while it runs
 another program changed the tunnel            client, relay      while it runs
@@ -23,6 +24,8 @@ from miredo.service.announcements import Configured
 
 STRICT = "1"
 """rp_filter of RFC 3704 2.2; 2 is the loose one of 2.4 (networking/ip-sysctl of the kernel)."""
+USUAL_METRIC = 1024
+"""Of a route for IPv6 that was given none."""
 RUN = "/run"
 """Where NetworkManager and systemd-networkd keep what they know of links."""
 
@@ -31,11 +34,13 @@ class Finding(NamedTuple):
     """Something that is wrong.
 
     @ivar prevents: a role cannot start with it.
+    @ivar kind: what it has in common with others that need not be said again; the beginning of C{what}, if it is empty.
     """
 
     what: str
     cure: str
     prevents: bool = False
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.what}; cure: {self.cure}"
@@ -52,7 +57,7 @@ class Diagnosis:
     def say(self, *findings: Finding | None) -> None:
         """Warn of what is new."""
         for finding in findings:
-            if finding is not None and (kind := finding.what.partition(": ")[0]) not in self._said:
+            if finding is not None and (kind := finding.kind or finding.what.partition(": ")[0]) not in self._said:
                 self._said.add(kind)
                 self._log.warn("{role}: {finding}", role=self._role, finding=str(finding))
 
@@ -65,6 +70,8 @@ def of_host(config: RoleConfig, network: INetwork) -> list[Finding]:
     checks = [strict_filter(network)]
     if isinstance(config, TunnelConfig):
         checks.append(ipv6_off(network, "default"))
+    if isinstance(config, RelayConfig):
+        checks.append(prefix_taken(network, config.prefix))
     if isinstance(config, RelayConfig) and not config.for_this_host:
         checks.append(forwarding_off(network))
     return [finding for finding in checks if finding is not None]
@@ -77,6 +84,15 @@ def ipv6_off(network: INetwork, link: str) -> Finding | None:
     where = "all new interfaces" if link == "default" else link
     what = f"IPv6 is switched off on {where} (net.ipv6.conf.{link}.disable_ipv6 is 1)"
     return Finding(what, f"sysctl -w net.ipv6.conf.{link}.disable_ipv6=0", prevents=True)
+
+
+def prefix_taken(network: INetwork, prefix: bytes) -> Finding | None:
+    """A route to the prefix that leaves the relay's no place; on the relay's host it leads past the relay."""
+    if not network.has_route(prefix + bytes(12), 32, USUAL_METRIC):
+        return None
+    place = f"{show_ipv6(prefix + bytes(12))}/32"
+    what = f"there is a route to {place} on this host already, and the relay is to have it"
+    return Finding(what, f"ip -6 route del {place}", prevents=True)
 
 
 def forwarding_off(network: INetwork) -> Finding | None:
@@ -143,7 +159,8 @@ def tampered(network: INetwork, tunnel: ITunnel, ours: Configured, own_namespace
         return None
     if switched_off := ipv6_off(network, tunnel.name):
         return switched_off._replace(prevents=False)
-    return Finding(f"another program manages {tunnel.name}: {what}", _leave_alone(tunnel, own_namespace))
+    kind = " ".join(what.split()[:3])  # "it was set", "our route to"
+    return Finding(f"another program manages {tunnel.name}: {what}", _leave_alone(tunnel, own_namespace), kind=kind)
 
 
 def _difference(network: INetwork, tunnel: ITunnel, ours: Configured) -> str | None:

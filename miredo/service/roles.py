@@ -288,7 +288,9 @@ class TeredoClientService(TunnelService[ClientConfig]):
                 probe_filtering=config.probe_filtering,
             )
         )
-        self._address = address = TunnelAddress(config.title, network, tunnel, config.route_metric, around.clock)
+        self._address = address = TunnelAddress(
+            config.title, network, tunnel, config.route_metric, around.clock, has_secret=credential is not None
+        )
         self._open.callback(address.close)
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
         self.open_port(config)

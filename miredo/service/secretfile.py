@@ -40,7 +40,7 @@ def read_credentials(path: str) -> list[Credential]:
         if not stat.S_ISREG(status.st_mode):
             raise BadSecretFileError("is not a file")
         if status.st_uid not in (0, os.geteuid()):
-            raise BadSecretFileError("belongs to another user")
+            raise BadSecretFileError("belongs to another user; cure: chown it to who starts the program")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise BadSecretFileError("others may read it; cure: chmod 600")
         text = file.read(LARGEST_FILE + 1)
@@ -82,6 +82,8 @@ def _credential(line: bytes) -> Credential:
             algorithm, rest = Algorithm(word.decode()), after
         elif word == EXPIRING.encode():
             expiring, rest = True, after
+        elif word.startswith(b"hmac-"):
+            raise ValueError(f"there is no such algorithm; there are {', '.join(Algorithm)}")
         else:
             break
     secret = _secret(rest.strip())

@@ -585,3 +585,14 @@ def test_a_failing_watcher_is_logged_and_hears_on() -> None:
 def read(path: str) -> str:
     with open(path) as file:
         return file.read().strip()
+
+
+@contract
+async def test_a_route_is_there_for_exactly_its_prefix_and_metric(bench: Bench) -> None:
+    network, index = joined(bench)
+    assert not network.has_route(TEREDO, 32, 1024)
+    network.add_route(TEREDO, 32, index)
+    assert network.has_route(TEREDO, 32, 1024)
+    assert not network.has_route(TEREDO, 32, 9)
+    assert not network.has_route(TEREDO, 33, 1024)
+    network.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from miredo.address.endpoint import parse_ipv4, parse_ipv6
+from miredo.address.teredo import SERVICE_PREFIX
+from miredo.assembly import CannotStart
 from miredo.config import ClientConfig, RelayConfig, ServerConfig
 from miredo.config.words import RelayType
 from miredo.kernel.memory import MemoryNetwork, MemoryStack
@@ -192,10 +194,10 @@ def qualified() -> tuple[TeredoInternet, MemoryNetwork, int]:
 def test_who_goes_on_changing_it_is_not_said_again() -> None:
     internet, found, tunnel = qualified()
     with logging() as logged:
-        for change in (add_address, delete_addresses, set_down):
+        for change in (add_address, delete_addresses, set_down, set_down):
             change(found, tunnel)
             internet.run(1)
-    assert len(logged.at("warn")) == 1
+    assert len(logged.at("warn")) == 3  # each kind of change once
 
 
 def test_an_ipv4_address_on_the_tunnel_is_nobody_s_fault() -> None:
@@ -333,3 +335,12 @@ def test_a_client_says_at_its_start_that_ipv6_is_off() -> None:
 @pytest.mark.parametrize("role", ["relay r", "client a"])
 def test_a_role_on_a_good_host_warns_of_nothing(role: str) -> None:
     assert warned(lambda stack: None, role) == []
+
+
+def test_a_route_that_leaves_the_relays_no_place_is_told_before_it_cannot_start() -> None:
+    internet = TeredoInternet()
+    found = MemoryNetwork(internet.relay.stack, {})
+    found.add_route(SERVICE_PREFIX + bytes(12), 32, index(found, "eth0"))
+    with logging() as logged, pytest.raises(CannotStart, match="File exists"):
+        internet.roles.privilegedStartService()
+    assert [line for line in logged.at("warn") if "cure: ip -6 route del 2001::/32" in line] != []

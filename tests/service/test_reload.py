@@ -46,7 +46,7 @@ def test_a_file_that_says_the_same_changes_nothing() -> None:
         reload(internet, "# another comment\n" + ROLES.replace("ServerAddress ", "serveraddress\t"))
     assert internet.client_service() is before
     assert (before.port, own(internet.client)[0][-1][0], len(internet.events)) == (port, address, events)
-    assert logged.lines == [("info", "3 of 3 roles run on as they are")]
+    assert logged.lines == [("info", "3 of 3 roles run on as they are, 0 begin anew")]
     ping = internet.ping()
     internet.run()
     assert ping.rtt == 0.0
@@ -106,7 +106,7 @@ def test_what_concerns_the_process_is_said_to_wait() -> None:
     internet = started()
     with logging() as logged:
         reload(internet, "User nobody\n" + ROLES)
-    assert logged.at("warn") == ["what concerns the process as a whole is obeyed after a restart"]
+    assert logged.at("warn") == ["what concerns the process as a whole is not read again"]
 
 
 @pytest.mark.namespaced

@@ -41,7 +41,13 @@ def test_a_client_with_the_secret_of_the_server_qualifies(tmp_path: Path) -> Non
 @pytest.mark.requirement("S5")
 @pytest.mark.parametrize("client", [None, SECRET.replace("horse", "house"), SECRET.replace("7", "8")])
 def test_a_client_without_it_does_not(tmp_path: Path, client: str | None) -> None:
-    assert secured(tmp_path, client, more="RequireSecret yes\n").qualified == []
+    with logging() as logged:
+        internet = secured(tmp_path, client, more="RequireSecret yes\n")
+        internet.run(20.0)
+    assert internet.qualified == []
+    (line,) = logged.at("warn")
+    assert line.startswith("client a: No reply from Teredo server (192.0.2.1:3544)")
+    assert ("does not take our secret" in line) == (client is not None)
 
 
 @pytest.mark.requirement("S5")

@@ -287,6 +287,10 @@ class MemoryNetwork:
                 return
         raise refused(ESRCH, f"route {show_prefix(destination, prefix_length)}")
 
+    def has_route(self, destination: Address, prefix_length: int, metric: int) -> bool:
+        wanted = destination, prefix_length, metric
+        return any(found == wanted for link in self.stack.links.values() for found in _all(link))
+
     def routes(self, index: int) -> list[tuple[Address, int, int]]:
         return [found for link in self.stack.links.values() if link.index == index for found in _all(link)]
 
