@@ -38,7 +38,7 @@ def kept(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         while b'"ladder"' not in said.read_bytes() or not said.read_bytes().endswith(b"}\n"):
             if process.poll() is not None and "to allow it:" in (tmp_path / "complained").read_text():
                 pytest.skip((tmp_path / "complained").read_text())
-            assert process.poll() is None, said.read_text()
+            assert process.poll() is None, (tmp_path / "complained").read_text()
             assert time.monotonic() < deadline, said.read_text()
             time.sleep(0.02)
         assert json.loads(said.read_bytes())["ok"]

@@ -131,7 +131,7 @@ def test_a_symmetric_client_is_reached_by_a_cone_client(servers: int, fast: bool
 def test_at_two_percent_loss_a_ping_is_lost_only_by_the_network() -> None:
     """Each datagram crosses two links; ping and reply are sent once each, whatever carries them."""
     answered = 0
-    for seed in range(200):
+    for seed in range(600):
         lab = client_and_relay(PORT_RESTRICTED, Link(delay=0.02, loss=0.02), seed=seed)
         lab.qualify(60.0)
         if lab.answered(lab.ping()):
@@ -141,7 +141,7 @@ def test_at_two_percent_loss_a_ping_is_lost_only_by_the_network() -> None:
                 step.note == "lost" and {step.sender, step.receiver} == {"client", "relay"} and "cho" in step.what
                 for step in lab.world.steps
             )
-    assert answered >= 170  # of 200: four links of 2 % each
+    assert answered >= 540  # four links of 2 % each: 92 % are to be expected
 
 
 @pytest.mark.requirement("A13", "C41", "C50", "R5")
