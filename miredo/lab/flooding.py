@@ -24,7 +24,9 @@ SOURCE = parse_ipv6("2001:db8:f::1")
 SILENT_SERVER = parse_ipv4("203.0.113.200")
 """The server of all clients that are not there; nobody has the address."""
 BACKLOG = 64
-"""Packets that are written at once at most to make up for a late start; what is more is sent later."""
+"""Packets that are written at once at most."""
+CATCHING_UP = 1.25
+"""How much faster than said a flood is that has fallen behind."""
 NAP = 0.0005
 """Seconds between looks at whether more is due."""
 _NO_FLAGS_NO_PORT = b"\x00\x00\x63\xbf"
@@ -108,20 +110,20 @@ class Flood:
 
 
 def _pour(device: int, source: Iterator[bytes], rate: float, count: float, seconds: float) -> Sent:
-    begun = started = time.monotonic()
-    sent = paced = 0
+    begun = looked = time.monotonic()
+    sent = 0
     while sent < count and (now := time.monotonic()) - begun < seconds:
-        due = BACKLOG if rate == inf else int((now - started) * rate) - paced
-        if due <= 0:
+        due = min(BACKLOG, count - sent)
+        if rate != inf:
+            # Who had the processor taken away makes up for it slowly: a burst would be a flood faster than said.
+            due = min(due, (now - begun) * rate - sent, (now - looked) * rate * CATCHING_UP)
+        if due < 1:
             time.sleep(NAP)
             continue
-        if due > BACKLOG:  # somebody else had the processor: go on from here, and flood no faster than said
-            started, paced, due = now - BACKLOG / rate if rate != inf else now, 0, BACKLOG
-        due = int(min(due, count - sent))
-        for _ in range(due):
+        looked = now
+        for _ in range(int(due)):
             _write(device, next(source))
-        sent += due
-        paced += due
+        sent += int(due)
     return Sent(sent, time.monotonic() - begun)
 
 
