@@ -124,5 +124,5 @@ def test_a_second_signal_ends_a_draining_relay_at_once(again: int, tmp_path: Pat
         wait_for(lambda: b"not ready" in running.output.read_bytes())
         time.sleep(0.3)
         assert running.process.poll() is None
-        assert running.end(again) < 1
+        assert running.end(again) < 10
     assert "Traceback" not in running.output.read_text()

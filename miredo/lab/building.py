@@ -79,10 +79,13 @@ class Laboratory:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every wire carries packets; the kernel takes a moment, and drops what comes too early."""
-        ends = [end for wire in self.topology.wires for end in (wire.one, wire.other)]
-        networks = self._networks
-        return all(networks[end.node].is_running(_index(networks[end.node], end.interface)) for end in ends)
+        """Whether every wire carries packets and its ends take them; the kernel takes a moment over both."""
+        return all(self._is_ready(end) for wire in self.topology.wires for end in (wire.one, wire.other))
+
+    def _is_ready(self, end: End) -> bool:
+        network = self._networks[end.node]
+        addresses = (interface_of(text)[0] for text in end.addresses)
+        return network.is_running(_index(network, end.interface)) and all(map(network.is_local, addresses))
 
     def start(self) -> None:
         for cable in self._cables:
