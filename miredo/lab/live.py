@@ -48,7 +48,7 @@ from miredo.service.roles import TeredoClientService, TeredoRelayService
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, ForwardPacket, NatObserved, Qualified
 
-KERNEL_PATIENCE = 1.0
+KERNEL_PATIENCE = 10.0
 """Seconds for the kernel to make a new address usable, which takes milliseconds."""
 LOOK_INTERVAL = 0.0005
 """Seconds between looks at whether something has happened; they bound no measured time."""

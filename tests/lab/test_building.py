@@ -76,6 +76,7 @@ async def crosses(source: str, destination: str, address: str) -> tuple[str, int
 def in_the_lab(body: Callable[[Laboratory], Awaitable[None]], behaviour: NatBehaviour = USUAL_NAT) -> None:
     async def whole() -> None:
         built = running(behaviour)
+        await until(lambda: built.is_ready)
         await body(built)
         built.close()
 
