@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
@@ -15,34 +16,35 @@ from twisted.logger import Logger
 from miredo.address.endpoint import Dice, IPv4
 from miredo.config import ClientConfig, Configuration, MireConfig, ProcessConfig, RelayConfig, RoleConfig, ServerConfig
 from miredo.kernel.clock import BoottimeClock
-from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.interfaces import IClock, IEndpoints
-from miredo.service.checking import check
+from miredo.service.daemon import CannotStart, Child, Circumstances, Daemon
 from miredo.service.diagnosis import Finding
 from miredo.service.draining import StopSignals, drained
 from miredo.service.mire import TeredoMireService
 from miredo.service.names import HostNames
+from miredo.service.origin import Origin
 from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
 from miredo.service.surroundings import Observer, StartFailure, Surroundings
 
 Role = TeredoClientService | TeredoRelayService | TeredoServerService | TeredoMireService
 KINDS = TeredoClientService, TeredoRelayService, TeredoServerService, TeredoMireService
 
+Endpoints = Callable[[str | None], IEndpoints]
+"""Opens things in the network namespace of that name."""
 
-class CannotStart(SystemExit, Exception):
-    """Ends the process with one line for a person.
-
-    It is an C{Exception} too, because twistd removes its pid file and answers its waiting parent for nothing else.
-    """
+NOT_OBEYED = "FastPath"
+"""The directive that is for a version to come."""
 
 
 class Roles(MultiService):
     """All roles of one configuration; they start together or not at all.
 
     @param make: the service of a role.
+    @ivar program: what messages begin with.
     @ivar stop_signals: a second one ends at once what takes its time to stop.
     """
 
+    program = "miredo"
     stop_signals: StopSignals | None = None
 
     def __init__(self, configuration: Configuration, make: Callable[[RoleConfig], Role]) -> None:
@@ -53,6 +55,11 @@ class Roles(MultiService):
         self._log = Logger(namespace="miredo")
         for config in configuration.roles:
             make(config).setServiceParent(self)
+
+    @property
+    def status(self) -> str:
+        """What there is to say of it in a few words."""
+        return ", ".join(role.config.title for role in self if isinstance(role, KINDS))
 
     async def reload(self, configuration: Configuration) -> None:
         """Run what another configuration says. A role that it says the same of runs on as if nothing had happened.
@@ -110,14 +117,14 @@ class Roles(MultiService):
         except StartFailure as failure:
             for role in reversed(opened):
                 role.stopService()
-            raise CannotStart(f"miredo: {failure}") from failure
+            raise CannotStart(f"{self.program}: {failure}") from failure
 
 
 def assemble(
     configuration: Configuration,
     *,
     clock: IClock,
-    endpoints: Callable[[str | None], IEndpoints],
+    endpoints: Endpoints,
     resolve: Callable[[str], Deferred[list[IPv4]]] | None = None,
     dice: Dice = os.urandom,
     observer: Observer | None = None,
@@ -135,36 +142,78 @@ def assemble(
     return Roles(configuration, make)
 
 
-def assemble_on(reactor: IReactorCore, configuration: Configuration, observer: Observer | None = None) -> Roles:
-    """The services of a configuration on the kernel's clock, sockets and devices, read by C{reactor}."""
+def assemble_on(
+    reactor: IReactorCore,
+    configuration: Configuration,
+    observer: Observer | None = None,
+    child: Child | None = None,
+) -> Roles:
+    """The services of a configuration on the kernel's clock, sockets and devices, read by C{reactor}.
+
+    @param child: opens the sockets and devices, and runs the hooks; without it, the process itself.
+    """
     _say_what_is_not_obeyed(configuration.process)
     # Twisted's own delayed calls shall not follow steps of the wall clock.
     vars(reactor)["seconds"] = time.monotonic
-    descriptors = IReactorFDSet(reactor)
     roles = assemble(
         configuration,
-        clock=BoottimeClock(descriptors),
-        endpoints=lambda namespace: KernelEndpoints(namespace, descriptors),
+        clock=BoottimeClock(IReactorFDSet(reactor)),
+        endpoints=_endpoints(reactor) if child is None else partial(child.endpoints, reactor=IReactorFDSet(reactor)),
         observer=observer,
     )
     roles.stop_signals = StopSignals(IReactorFromThreads(reactor))
     return roles
 
 
+def daemon_on(
+    reactor: IReactorCore,
+    origin: Origin,
+    configuration: Configuration,
+    circumstances: Circumstances,
+    failed: Callable[[], None],
+) -> Daemon:
+    """The services of a configuration and of the process that they live in.
+
+    @param failed: is called when the end that begins is a failure.
+    """
+
+    def build(child: Child | None) -> Roles:
+        roles = assemble_on(reactor, configuration, child=child)
+        roles.program = circumstances.program
+        return roles
+
+    def spawn(pid_file: str | None) -> Child:
+        from miredo.kernel.privileged.charge import Charge
+        from miredo.kernel.privileged.worker import PrivilegedChild
+
+        return PrivilegedChild.spawn(
+            Charge(origin.program, origin.file, origin.text, origin.server_name, pid_file, origin.hook)
+        )
+
+    return Daemon(reactor, origin, circumstances, build, spawn, failed)
+
+
 async def check_on(reactor: IReactorCore, configuration: Configuration) -> list[tuple[str, Finding]]:
     """What would go wrong with a configuration on this machine, each with the title of the role."""
+    from miredo.service.checking import check  # which no daemon needs
+
+    clock = BoottimeClock(IReactorFDSet(reactor))
+    return await check(configuration.roles, _endpoints(reactor), clock, dice=os.urandom)
+
+
+def _endpoints(reactor: IReactorCore) -> Endpoints:
+    """This process opens by itself."""
+    from miredo.kernel.endpoints import KernelEndpoints  # and pyroute2, which a process with a child does without
+    from miredo.kernel.hooks import SpawnedHooks
+
     descriptors = IReactorFDSet(reactor)
-    clock = BoottimeClock(descriptors)
-    return await check(
-        configuration.roles, lambda namespace: KernelEndpoints(namespace, descriptors), clock, dice=os.urandom
-    )
+    return partial(KernelEndpoints, reactor=descriptors, hooks=SpawnedHooks(descriptors))  # one at a time, of all roles
 
 
 def _say_what_is_not_obeyed(process: ProcessConfig) -> None:
     """A directive that is read and has no effect yet is said to have none."""
-    log = Logger(namespace="miredo")
-    for keyword in process.places:
-        log.warn("{where}: not obeyed by this version", where=process.where(keyword))
+    if NOT_OBEYED in process.places:
+        Logger(namespace="miredo").warn("{where}: not obeyed by this version", where=process.where(NOT_OBEYED))
 
 
 def _service(config: RoleConfig, around: Surroundings) -> Role:

@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-import gc
+import atexit
+import os
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
-from twisted.logger import Logger
+from twisted.internet.interfaces import IReactorCore
 from twisted.python import usage
 
-from miredo.config import ClientConfig, ConfigError, Configuration, load
-
-if TYPE_CHECKING:
-    from miredo.assembly import Roles
-
-DEFAULT_FILES = ("/etc/miredo/miredo.conf", "/etc/miredo.conf")
+from miredo.config import ClientConfig, ConfigError, Configuration
+from miredo.config.source import DEFAULT_FILES, default_file
+from miredo.kernel.notifying import ServiceManager
+from miredo.service.daemon import Circumstances, Daemon
+from miredo.service.dropping import CannotDrop, Decision, decide
+from miredo.service.logbook import heed, own_log
+from miredo.service.origin import Origin
 
 
 class Options(usage.Options):
@@ -33,7 +32,7 @@ class Options(usage.Options):
         "own option --pidfile=, given before the word miredo."
     )
     optParameters: ClassVar[list[list[str | None]]] = [
-        ["config", "c", None, "Configuration file (default: the first of " + ", ".join(DEFAULT_FILES) + ")"]
+        ["config", "c", None, "Configuration file (default: the first of " + ", ".join(DEFAULT_FILES["miredo"]) + ")"]
     ]
 
     optFlags: ClassVar[list[list[str | None]]] = [
@@ -41,18 +40,12 @@ class Options(usage.Options):
         ["probe-filtering", None, "Look into the filtering of each client's NAT, as ProbeFiltering yes does"],
     ]
 
+    origin: Origin
     configuration: Configuration
+    decision = Decision(None)
 
     def parseArgs(self, server_name: str | None = None) -> None:
         self["server_name"] = server_name
-
-    def read(self) -> Configuration:
-        """What the file, and the command line, say now.
-
-        @raise ConfigError: it cannot be read.
-        """
-        configuration = load(self["config"] or default_file(), server_name=self["server_name"])
-        return probing_filtering(configuration) if self["probe-filtering"] else configuration
 
     def postOptions(self) -> None:
         """Read the file, so that whatever is wrong with it is said before anything is touched.
@@ -61,7 +54,7 @@ class Options(usage.Options):
             C{--check} has ended, before twistd looks for another one of its kind.
         """
         try:
-            self.configuration = self.read()
+            self._read()
         except ConfigError as error:
             raise SystemExit(str(error)) from error
         if self["probe-filtering"] and not any(isinstance(role, ClientConfig) for role in self.configuration.roles):
@@ -70,19 +63,36 @@ class Options(usage.Options):
             sys.stderr.write(f"{warning.render()}\n")
         if self["check"]:
             run_check(self.configuration)
+        try:
+            self.decision = self._decided()
+        except CannotDrop as reason:
+            raise SystemExit(f"miredo: {reason}") from reason
 
+    def _read(self) -> None:
+        shown = self["config"] or default_file()
+        origin = Origin.of_file("miredo", shown, self["server_name"])
+        self.origin = replace(origin, probe_filtering=bool(self["probe-filtering"]))
+        self.configuration = self.origin.configuration()
 
-def probing_filtering(configuration: Configuration) -> Configuration:
-    """The same, but every client looks into the filtering of its NAT."""
-    roles = [
-        replace(role, probe_filtering=True) if isinstance(role, ClientConfig) else role for role in configuration.roles
-    ]
-    return replace(configuration, roles=tuple(roles))
+    def _decided(self) -> Decision:
+        """What is given up; C{twistd}'s own options go before the file, and are taken from it.
 
-
-def default_file() -> str:
-    """The first default configuration file that exists; the first one, for the message, if none does."""
-    return next((name for name in DEFAULT_FILES if Path(name).exists()), DEFAULT_FILES[0])
+        @raise CannotDrop: it cannot be.
+        """
+        twistd = self.parent if self.parent is not None else {}
+        process = self.configuration.process
+        uid, gid = twistd.get("uid"), twistd.get("gid")
+        user = process.user if uid is None else str(uid)
+        if twistd.get("chroot") is not None:
+            raise CannotDrop("twistd's --chroot comes before anything is opened; write Chroot in the file instead")
+        if twistd.get("euid") and uid is not None:
+            raise CannotDrop("twistd's --euid would leave a way back to root; leave it out")
+        if gid is not None and user is None:
+            raise CannotDrop("twistd's --gid alone would leave the process root; give --uid too")
+        drop, notices = decide(user, process.chroot, usually=False, gid=gid)
+        twistd["uid"] = twistd["gid"] = None
+        unheeded = heed(self.configuration, twistd)
+        return Decision(drop, (*notices, *([unheeded] if unheeded else [])))
 
 
 def run_check(configuration: Configuration) -> NoReturn:
@@ -106,37 +116,34 @@ def run_check(configuration: Configuration) -> NoReturn:
     task.react(lambda _: Deferred.fromCoroutine(checked()), _reactor=reactor)
 
 
-def makeService(options: Options) -> MultiService:
-    """The service of all roles that the configuration names, which reads its file again at SIGHUP."""
+def makeService(options: Options) -> Daemon:
+    """The service of all roles that the configuration names, and of the process that they live in."""
     from twisted.internet import reactor
 
-    from miredo.assembly import assemble_on
-    from miredo.service.hangup import Hangup
+    from miredo.assembly import daemon_on
 
-    service = MultiService()
-    roles = assemble_on(reactor, options.configuration)
-    roles.setServiceParent(service)
-    Hangup(IReactorFromThreads(reactor), lambda: reload(options, roles)).setServiceParent(service)
-    IReactorCore(reactor).callWhenRunning(spare_the_lasting)
-    return service
-
-
-def spare_the_lasting() -> None:
-    """Have the garbage collector look no more at what is there by now, and stays.
-
-    Each look at it holds up packets for some 50 ms, and a flood, of which much is kept for a while, causes many.
-    """
-    gc.collect()
-    gc.freeze()
+    circumstances = Circumstances(
+        "miredo",
+        options.decision,
+        ServiceManager(os.environ),
+        options.configuration.process.pid_file,
+        log=own_log(options.parent if options.parent is not None else {}),
+    )
+    return daemon_on(
+        IReactorCore(reactor),
+        options.origin,
+        options.configuration,
+        circumstances,
+        fail_at_the_end,
+    )
 
 
-def reload(options: Options, roles: Roles) -> None:
-    """Run what the file says now; one that is wrong changes nothing."""
-    log = Logger(namespace="miredo")
-    log.info("Reloading configuration on signal 1 (Hangup)")
-    try:
-        configuration = options.read()
-    except ConfigError as error:
-        log.error("{error}\nall roles run on as they are", error=str(error))
-        return
-    Deferred.fromCoroutine(roles.reload(configuration)).addErrback(lambda why: log.failure("cannot reload", why))
+def fail_at_the_end() -> None:
+    """Have the process end with status 1, which twistd has no way to be asked for."""
+    atexit.register(_fail)
+
+
+def _fail() -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -9,11 +9,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 
 from miredo.address.endpoint import parse_ipv4
-from miredo.assembly import CannotStart, Roles, assemble, assemble_on
+from miredo.assembly import Roles, assemble, assemble_on
 from miredo.config import parse
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet
 from miredo.kernel.namespaces import create_namespace
+from miredo.service.daemon import CannotStart
 from miredo.service.roles import TeredoClientService, TeredoRelayService, TeredoServerService
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import NatObserved, Qualified

@@ -20,13 +20,14 @@ from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, is_teredo
 from miredo.config import ClientConfig, RelayConfig, ServerConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
+from miredo.kernel.identity import look_up, out_of_reach
 from miredo.kernel.libc import MS_BIND, mount
 from miredo.kernel.namespaces import create_namespace
 from miredo.lab.building import Laboratory
 from miredo.lab.pingsocket import PingSocket, is_configured
 from miredo.lab.plan import USUAL_NAT
 from miredo.lab.topology import HOST_ADDRESS, TEREDO_INTERNET
-from miredo.tap import DEFAULT_FILES, Options, default_file
+from miredo.tap import Options
 from tests.namespaced import install_reactor, run_reactor, until
 
 ETC = Path(__file__).parents[1] / "etc"
@@ -81,7 +82,7 @@ def test_an_option_has_every_client_look_into_the_filtering_of_its_nat() -> None
         parsed = options(*words, "-c", str(ETC / "lab.conf"))
         roles = parsed.configuration.roles
         assert [role.probe_filtering for role in roles if isinstance(role, ClientConfig)] == probing
-        assert parsed.read() == parsed.configuration
+        assert parsed.origin.configuration() == parsed.configuration
         assert [type(role) for role in roles] == [ServerConfig, RelayConfig, ClientConfig, ClientConfig]
 
 
@@ -90,9 +91,9 @@ def test_filtering_is_probed_by_clients_alone() -> None:
         options("--probe-filtering", "-c", str(ETC / "miredo-server.conf"))
 
 
-def test_without_an_option_the_first_default_file_is_meant() -> None:
-    assert DEFAULT_FILES == ("/etc/miredo/miredo.conf", "/etc/miredo.conf")
-    assert default_file() in DEFAULT_FILES
+def test_without_an_option_the_default_file_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miredo.tap.default_file", lambda: str(ETC / "miredo.conf"))
+    assert options().origin.file == str(ETC / "miredo.conf")
 
 
 # ---------------------------------------------------------------- a process
@@ -181,17 +182,17 @@ def test_every_role_of_a_file_starts_and_a_signal_ends_them_all(number: int, tmp
         with twistd(tmp_path, *arguments) as running:
             await until(lambda: teredo_address("client-a") is not None and teredo_address("client-b") is not None, 20)
             address = teredo_address("client-a")
+            assert address is not None
+            await until(lambda: is_configured("client-a", address) and state("client-a")["teredo"][1] != [])
             addresses, routes = state("client-a")["teredo"]
             assert set(addresses) == {(address, 32), (CLIENT_LINK_LOCAL, 64)}
             assert routes == [(bytes(16), 0, 1029)]
             assert state("relay")["teredo"] == ([], [(SERVICE_PREFIX + bytes(12), 32, 1024)])
-            assert address is not None
-            await until(lambda: is_configured("client-a", address))
             reactor = install_reactor()
             with PingSocket("client-a", reactor, BoottimeClock(reactor), os.urandom) as pinging:
                 ping = pinging.ping(HOST_ADDRESS)
                 await until(lambda: ping.answered is not None)
-            assert running.end(number) < 1
+            assert running.end(number) < 10
             assert running.process.returncode in (0, -number)
         assert [state(node) for node in nodes] == before
         laboratory.close()
@@ -211,7 +212,7 @@ def test_a_signal_ends_a_client_that_is_still_soliciting(tmp_path: Path) -> None
     with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "client.conf") as running:
         wait_for(lambda: b"Starting..." in running.output.read_bytes())
         assert "teredo" in state()
-        assert running.end(signal.SIGTERM) < 1
+        assert running.end(signal.SIGTERM) < 10
     assert state() == before
     assert "Traceback" not in running.output.read_text()
 
@@ -251,7 +252,7 @@ def test_a_hangup_reads_the_file_again_and_changes_what_it_says_otherwise(tmp_pa
         assert teredo_address() == address
         reloaded(server + client + "BindPort 4444\n", b"1 of 2 roles run on as they are")
         wait_for(lambda: teredo_address() not in (None, address))
-        assert running.end(signal.SIGTERM) < 1
+        assert running.end(signal.SIGTERM) < 10
     assert "Traceback" not in running.output.read_text()
 
 
@@ -444,3 +445,121 @@ def test_a_daemon_ends_on_a_signal_and_removes_its_pid_file(tmp_path: Path) -> N
     os.kill(daemon, signal.SIGTERM)
     wait_for(lambda: not (tmp_path / "pid").exists())
     assert state() == before
+
+
+# ---------------------------------------------------------------- privileges
+
+
+RELAY = "RelayType cone\n"
+
+changes_user = pytest.mark.skipif(
+    os.geteuid() != 0 or out_of_reach(look_up("nobody")) is not None, reason="only root can become another user"
+)
+
+
+def status_of(pid: int) -> dict[str, list[str]]:
+    """The fields of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+@changes_user
+@pytest.mark.parametrize(
+    ("directives", "words", "user", "group", "root"),
+    [
+        ("User nobody\n", (), "65534", "65534", "/"),
+        ("User nobody\nChroot {}\n", (), "65534", "65534", "{}"),
+        ("Chroot {}\n", (), "0", "0", "{}"),
+        ("Chroot {}\n", ("--uid", "daemon"), "1", "1", "{}"),
+        ("User nobody\n", ("--uid", "daemon", "--gid", "nogroup"), "1", "65534", "/"),
+        ("User nobody\n", ("--gid", "1"), "65534", "1", "/"),
+        ("", ("--uid", "4711", "--gid", "4712"), "4711", "4712", "/"),
+    ],
+)
+@pytest.mark.namespaced
+def test_it_gives_up_what_its_file_and_twistds_options_say(
+    directives: str, words: tuple[str, ...], user: str, group: str, root: str, tmp_path: Path
+) -> None:
+    before = state()
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    (tmp_path / "some.conf").write_text(directives.format(jail) + f"PidFile {tmp_path}/own.pid\n" + RELAY)
+    with twistd(tmp_path, "-n", "--pidfile=", *words, "miredo", "-c", "some.conf") as running:
+        wait_for(lambda: b"Teredo pseudo-tunnel started" in running.output.read_bytes())
+        pid = running.process.pid
+        status = status_of(pid)
+        assert (set(status["Uid"]), set(status["Gid"]), status["Groups"]) == ({user}, {group}, [])
+        assert (status["CapEff"], status["CapBnd"], status["NoNewPrivs"]) == (["0" * 16], ["0" * 16], ["1"])
+        assert os.readlink(f"/proc/{pid}/root") == root.format(jail)
+        assert (tmp_path / "own.pid").read_text() == f"{pid}\n"
+        os.kill(pid, signal.SIGHUP)
+        wait_for(lambda: b"1 of 1 roles run on as they are" in running.output.read_bytes())
+        assert running.end(signal.SIGTERM) < 10
+    text = running.output.read_text()
+    assert "Traceback" not in text
+    assert "imported after the start" not in text
+    assert "Exiting on signal 15 (Terminated)" in text
+    assert not (tmp_path / "own.pid").exists()
+    assert state() == before
+
+
+@changes_user
+@pytest.mark.parametrize(
+    ("directives", "words", "line"),
+    [
+        ("", ("--chroot", "/"), "miredo: twistd's --chroot comes before anything is opened; write Chroot in the file"),
+        ("", ("--uid", "daemon", "--euid"), "miredo: twistd's --euid would leave a way back to root; leave it out"),
+        ("", ("--gid", "daemon"), "miredo: twistd's --gid alone would leave the process root; give --uid too"),
+        ("", ("--uid", "4711"), "miredo: there is no user with number 4711"),
+        ("User no-such-user\n", (), 'miredo: there is no user "no-such-user"'),
+    ],
+)
+@pytest.mark.namespaced
+def test_what_cannot_be_given_up_is_said_in_one_line(
+    directives: str, words: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    (tmp_path / "some.conf").write_text(directives + RELAY)
+    with twistd(tmp_path, "-n", "--pidfile=", *words, "miredo", "-c", str(tmp_path / "some.conf")) as running:
+        assert running.process.wait(10) == 1
+    text = running.output.read_text()
+    assert [one.startswith(line) for one in text.splitlines()] == [True], text
+
+
+@pytest.mark.namespaced
+def test_it_stays_root_where_nobody_says_otherwise_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "some.conf").write_text(RELAY)
+    with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "some.conf") as running:
+        wait_for(lambda: b"Teredo pseudo-tunnel started" in running.output.read_bytes())
+        assert set(status_of(running.process.pid)["Uid"]) == {"0"}
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            running.process.send_signal(number)
+        time.sleep(0.2)
+        assert running.process.poll() is None
+        running.end(signal.SIGTERM)
+    assert "runs on as root: no User is given" in running.output.read_text()
+
+
+@changes_user
+@pytest.mark.namespaced
+def test_the_death_of_the_privileged_child_is_twistds_failure(tmp_path: Path) -> None:
+    before = state()
+    (tmp_path / "some.conf").write_text("User nobody\n" + RELAY)
+    with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "some.conf") as running:
+        wait_for(lambda: b"Teredo pseudo-tunnel started" in running.output.read_bytes())
+        pid = running.process.pid
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+        assert running.process.wait(10) == 1
+    assert "the privileged child has ended: it was killed by signal 9 (Killed)" in running.output.read_text()
+    assert state() == before
+
+
+@pytest.mark.namespaced
+def test_directives_that_are_obeyed_are_not_said_not_to_be(tmp_path: Path) -> None:
+    (tmp_path / "some.conf").write_text("SyslogFacility local0\nLog debug\nUser root\nFastPath off\n" + RELAY)
+    with twistd(tmp_path, "-n", "--pidfile=", "miredo", "-c", "some.conf") as running:
+        wait_for(lambda: b"Teredo pseudo-tunnel started" in running.output.read_bytes())
+        running.end(signal.SIGTERM)
+    said = [line for line in running.output.read_text().splitlines() if "not obeyed by this version" in line]
+    assert len(said) == 1
+    assert "some.conf:4: FastPath off: not obeyed by this version" in said[0]

@@ -70,6 +70,7 @@ class _Survey:
         self._wanted = wanted
         self._in_memory = in_memory
         self._interrupted = False
+        self._ended = 0
         self._running: set[_Demonstration] = set()
 
     async def go(self, reactor: IReactorProcess, core: IReactorCore) -> None:
@@ -85,6 +86,12 @@ class _Survey:
             self.refusal = str(first.subFailure.value)
         else:
             self.results = dict(zip(self._wanted, answers, strict=True))
+        self._tell_progress("\r\x1b[K")
+
+    def _tell_progress(self, text: str) -> None:
+        """To a person who waits for minutes."""
+        if sys.stderr.isatty():
+            print(text, end="", file=sys.stderr, flush=True)
 
     def _end(self) -> Deferred[None]:
         """End what still runs, and wait for it."""
@@ -100,6 +107,8 @@ class _Survey:
         self._running.discard(demonstration)
         if self._interrupted:
             await Deferred()  # for good: no other run takes its place
+        self._ended += 1
+        self._tell_progress(f"\rlab: {self._ended} of {len(self._wanted)} runs")
         return demonstration.answer(trial)
 
 

@@ -16,13 +16,14 @@ from miredo.config.roles import (
     TunnelConfig,
     next_ipv4,
 )
-from miredo.config.words import FastPath, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
+from miredo.config.words import FastPath, LogFormat, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
 
 __all__ = [
     "ClientConfig",
     "ConfigError",
     "Configuration",
     "FastPath",
+    "LogFormat",
     "LogLevel",
     "MireConfig",
     "Place",

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import product
 from typing import TYPE_CHECKING
 
 from miredo.config.directive import Declared, Directive, Row, declared, row
-from miredo.config.problem import Place, Problem, did_you_mean
+from miredo.config.problem import PROBLEM_LIMIT, Place, Problem, did_you_mean
 from miredo.config.readers import BadValueError, slip
 from miredo.config.roles import ROLES, ProcessConfig, RoleConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from miredo.config.grammar import Line
-    from miredo.config.roles import Fault
+    from miredo.config.roles import Claim, Fault
 
 PROCESS = "process"
 """The kind of what stands before the first section."""
@@ -46,6 +45,11 @@ class Notes:
     file: str
     errors: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
+
+    @property
+    def many(self) -> bool:
+        """Whether nobody will see what is noted from now on."""
+        return max(len(self.errors), len(self.warnings)) >= PROBLEM_LIMIT
 
     def warn(self, problem: Problem) -> None:
         """Keep C{problem} as a warning."""
@@ -87,6 +91,11 @@ class Filled:
     failed: set[str] = field(default_factory=set)
     config: Config | None = None
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What is to be unique in a file."""
+        return self.scope.kind, self.scope.name
+
     def line(self, keyword: str, index: int = 0) -> Line | None:
         """The line of a directive, else the head of the section."""
         lines = self.lines.get(keyword, [])
@@ -100,30 +109,42 @@ def fill(scope: Scope, notes: Notes) -> Filled:
         if known := table(scope.kind).get(line.directive.lower()):
             _read(known, line, filled, notes)
         elif scope.lenient and line.value:
-            notes.warn(_stranger(line, scope, "; ignored"))
+            notes.warn(_stranger(line, scope, notes, "; ignored"))
         else:
-            notes.errors.append(_stranger(line, scope))
+            notes.errors.append(_stranger(line, scope, notes))
     if not _lacks(filled, notes):
         filled.config = _made(filled, notes.file)
         _judge(filled, notes)
     return filled
 
 
-def compare(one: Filled, other: Filled, notes: Notes) -> None:
-    """Note what two roles both claim, at the later one; two sections of one name have been noted."""
-    if (one.scope.kind, one.scope.name) == (other.scope.kind, other.scope.name):
-        return
-    if not (isinstance(one.config, RoleConfig) and isinstance(other.config, RoleConfig)):
-        return
-    apart = one.config.namespace != other.config.namespace or "Namespace" in one.failed | other.failed
-    for theirs, ours in product(one.config.claims(), other.config.claims()):
-        if apart and not ours.anywhere:
-            continue
-        if ours.clashes(theirs) and theirs.keyword not in one.failed and ours.keyword not in other.failed:
-            message = f"{ours.what} is taken by {one.scope.title} ({one.config.where(theirs.keyword)})"
-            cures = [f"another {ours.keyword}"] if ours.anywhere else [f"another {ours.keyword}", "another Namespace"]
-            cure = " or ".join(dict.fromkeys(cures))
-            notes.errors.append(notes.about(other.line(ours.keyword), message, f"give one of them {cure}"))
+def compare(every: Sequence[Filled], notes: Notes) -> None:
+    """Note what a role claims that an earlier one has; two sections of one name have been noted."""
+    taken: dict[tuple[str, str | None], list[tuple[Filled, Claim]]] = {}
+    for filled in every:
+        for where, ours in _claims(filled):
+            claimants = taken.setdefault((ours.what, where), [])
+            for earlier, theirs in claimants:
+                if ours.clashes(theirs) and filled.identity != earlier.identity:
+                    notes.errors.append(_taken(filled, ours, earlier, theirs, notes))
+                    break
+            claimants.append((filled, ours))
+
+
+def _claims(filled: Filled) -> Iterator[tuple[str | None, Claim]]:
+    """What a role claims by good values, each with the namespace that it is claimed in."""
+    if isinstance(filled.config, RoleConfig):
+        for claim in filled.config.claims():
+            if claim.keyword not in filled.failed and (claim.anywhere or "Namespace" not in filled.failed):
+                yield None if claim.anywhere else filled.config.namespace, claim
+
+
+def _taken(filled: Filled, ours: Claim, earlier: Filled, theirs: Claim, notes: Notes) -> Problem:
+    where = earlier.config.where(theirs.keyword) if earlier.config else ""
+    message = f"{ours.what} is taken by {earlier.scope.title} ({where})"
+    cures = [f"another {ours.keyword}"] if ours.anywhere else [f"another {ours.keyword}", "another Namespace"]
+    cure = " or ".join(dict.fromkeys(cures))
+    return notes.about(filled.line(ours.keyword), message, f"give one of them {cure}")
 
 
 def _read(known: Declared, line: Line, filled: Filled, notes: Notes) -> None:
@@ -144,12 +165,12 @@ def _read(known: Declared, line: Line, filled: Filled, notes: Notes) -> None:
         filled.values.setdefault(known.field, []).append(value)
 
 
-def _stranger(line: Line, scope: Scope, ending: str = "") -> Problem:
+def _stranger(line: Line, scope: Scope, notes: Notes, ending: str = "") -> Problem:
     """The problem of a directive that a scope does not have."""
     word = line.directive.lower()
     owners = [kind for kind in _KINDS if word in table(kind)]
     if not owners:
-        hint = _spelling(line.directive, scope.kind)
+        hint = None if notes.many else _spelling(line.directive, scope.kind)
         return line.at_directive(f'unknown directive "{line.directive}"{ending}', hint)
     keyword = table(owners[0])[word].directive.keyword
     if owners == [PROCESS]:
@@ -161,6 +182,8 @@ def _stranger(line: Line, scope: Scope, ending: str = "") -> Problem:
 def _spelling(word: str, kind: str) -> str | None:
     if "=" in word or word.endswith(":"):
         return "it is written: Directive value"
+    if word.startswith((";", "//")):
+        return "a comment begins with #"
     everything = [one for other in _KINDS for one in table(other).values()]
     for candidates in (table(kind).values(), everything):
         if hint := did_you_mean(word, [one.directive.keyword for one in candidates]):

@@ -7,13 +7,14 @@
 - Any other line is C{Directive value}: the value is the rest of the line without the blanks at its ends.
 - A blank is a space or a tab. There are no quotes, no continuation lines and no comments after a value.
 - Directives and kinds are case-insensitive, names are not.
-- The text is UTF-8; a line has at most L{LINE_LIMIT} bytes unless it is a comment.
+- The text is UTF-8, save that of comments; a line has at most L{LINE_LIMIT} bytes.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 from miredo.config.problem import Place, Problem
@@ -66,10 +67,11 @@ class Section:
 
 @dataclass
 class Text:
-    """A file cut into sections, the preamble first, with the problems met on the way."""
+    """A file cut into sections, the preamble first, with the problems met on the way: C{doubts} are of comments."""
 
     sections: list[Section]
-    problems: list[Problem]
+    problems: list[Problem] = field(default_factory=list)
+    doubts: list[Problem] = field(default_factory=list)
 
     @property
     def preamble(self) -> Section:
@@ -80,18 +82,21 @@ class Text:
 def split(text: str | bytes, file: str) -> Text:
     """Cut C{text} into sections of lines; nothing is raised."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    cut = Text([Section("", "", None)], [])
+    cut = Text([Section("", "", None)])
     for number, octets in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         _add(cut, file, number, octets.removesuffix(b"\r"))
     return cut
 
 
 def _add(cut: Text, file: str, number: int, octets: bytes) -> None:
-    comment = octets.lstrip(BLANKS.encode()).startswith(b"#")
     source = octets.decode("utf-8", "backslashreplace")
-    if fault := _unreadable(octets, source, comment=comment):
-        cut.problems.append(Problem(file, number, fault[0], fault[1], source))
-    elif source.strip(BLANKS) and not comment:
+    if source.lstrip(BLANKS).startswith("#"):
+        if len(octets) > LINE_LIMIT:
+            message = f"the comment has {len(octets)} bytes, {LINE_LIMIT} are the limit"
+            cut.doubts.append(Problem(file, number, 1, message, source[:LINE_LIMIT], hint="make several lines of it"))
+    elif fault := _unreadable(octets, source):
+        cut.problems.append(Problem(file, number, *fault, source[:LINE_LIMIT]))
+    elif source.strip(BLANKS):
         line = _line(file, number, source)
         if line.directive.startswith("["):
             cut.sections.append(_section(line, cut.problems))
@@ -99,20 +104,19 @@ def _add(cut: Text, file: str, number: int, octets: bytes) -> None:
             cut.sections[-1].lines.append(line)
 
 
-def _unreadable(octets: bytes, source: str, *, comment: bool) -> tuple[int, str] | None:
+def _unreadable(octets: bytes, source: str) -> tuple[int, str] | None:
     """The column and the reason for which a line cannot be looked at, or None."""
+    if len(octets) > LINE_LIMIT:
+        return 1, f"the line has {len(octets)} bytes, {LINE_LIMIT} are the limit"
     try:
         octets.decode("utf-8")
     except UnicodeDecodeError as error:
         column = len(octets[: error.start].decode("utf-8")) + 1
         return column, f"byte 0x{octets[error.start]:02x} is not UTF-8"
-    if comment:
-        return None
-    if len(octets) > LINE_LIMIT:
-        return 1, f"the line has {len(octets)} bytes, {LINE_LIMIT} are the limit"
     for column, letter in enumerate(source, start=1):
         if letter != "\t" and not letter.isprintable():
-            return column, f"character U+{ord(letter):04X} has no place in a configuration"
+            called = f" ({unicodedata.name(letter)})" if unicodedata.name(letter, None) else ""
+            return column, f"character U+{ord(letter):04X}{called} has no place in a configuration"
     return None
 
 

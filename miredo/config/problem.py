@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
+from unicodedata import combining, east_asian_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SHOWN = 160
 """Characters of a source line that are shown under a message; our number, two lines of a terminal."""
+PROBLEM_LIMIT = 100
+"""Errors of a file that are told, and warnings; ours. A file that has more is of another kind altogether."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,9 @@ class Problem:
     def _excerpt(self) -> list[str]:
         if not self.source or self.column is None:
             return []
-        source = printable(self.source)
-        if len(source) > SHOWN:
-            source = source[: SHOWN - 1] + "…"
-        before = source[: self.column - 1]
-        span = max(1, min(self.span, len(source) - len(before)))
-        return [f"  {source}", f"  {_blanks_under(before)}{'^' * span}"]
+        shown, at = _window(printable(self.source), self.column - 1)
+        carets = "^" * max(1, sum(map(_width, shown[at : at + self.span])))
+        return [f"  {shown}", f"  {_blanks_under(shown[:at])}{carets}"]
 
 
 class ConfigError(Exception):
@@ -78,6 +78,17 @@ def in_file_order(problem: Problem) -> tuple[float, int]:
     return line, problem.column or 0
 
 
+def few(problems: Iterable[Problem], file: str) -> tuple[Problem, ...]:
+    """All of them in the order of the file, or the first L{PROBLEM_LIMIT} of one severity, and that there are more."""
+    every = sorted(problems, key=in_file_order)
+    kept = tuple(every[:PROBLEM_LIMIT])
+    if len(every) == len(kept):
+        return kept
+    severity = kept[0].severity
+    message = f"there are {len(every)} {severity}s, of which {PROBLEM_LIMIT} are shown"
+    return (*kept, Problem(file, None, None, message, severity=severity))
+
+
 def printable(text: str) -> str:
     """C{text} with each character that could move a terminal's cursor replaced by one that cannot."""
     return "".join(letter if letter == "\t" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
@@ -95,5 +106,21 @@ def _location(file: str, line: int | None, column: int | None) -> str:
     return ":".join(str(part) for part in parts if part)
 
 
+def _window(text: str, at: int) -> tuple[str, int]:
+    """At most L{SHOWN} characters of a line, the one C{at} among them, and where it is then."""
+    start = 0 if at < SHOWN - 1 else at - SHOWN // 2
+    shown = text[start : start + SHOWN]
+    if start:
+        shown = f"…{shown[1:]}"
+    if start + SHOWN < len(text):
+        shown = f"{shown[:-1]}…"
+    return shown, at - start
+
+
 def _blanks_under(text: str) -> str:
-    return "".join("\t" if letter == "\t" else " " for letter in text)
+    return "".join("\t" if letter == "\t" else " " * _width(letter) for letter in text)
+
+
+def _width(letter: str) -> int:
+    """The columns of a terminal that a character takes."""
+    return 0 if combining(letter) else 2 if east_asian_width(letter) in "FW" else 1

@@ -30,6 +30,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER_IN_C = re.compile(r"\+?(0[xX][0-9A-Fa-f]{1,8}|(0)[0-7]{0,11}|[1-9][0-9]{0,9})")
 _QUAD_LIKE = re.compile(r"[0-9.]+")
 
 
@@ -64,10 +65,21 @@ def whole_number(low: int, high: int, noun: str) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
-            raise BadValueError(f"{text} is not {noun} from {low} to {high}")
+            raise BadValueError(f"{text} is not {noun} from {low} to {high}", _in_decimal(text, low, high))
+        if text != str(int(text)):
+            raise BadValueError(f"{text} begins with 0: to miredo 1.2.6 it is octal", _in_decimal(text, low, high))
         return int(text)
 
     return read
+
+
+def _in_decimal(text: str, low: int, high: int) -> str | None:
+    """What miredo 1.2.6 made of a number, as C does: 0x10 is 16, and so are 020 and +16."""
+    if match := _NUMBER_IN_C.fullmatch(text):
+        number = int(match[1], 16 if "x" in text.lower() else 8 if match[2] else 10)
+        if low <= number <= high:
+            return f"write {number}"
+    return None
 
 
 def choice(*members: _Choice) -> Callable[[str], _Choice]:
@@ -140,9 +152,8 @@ def host(text: str) -> Host:
     if _QUAD_LIKE.fullmatch(text):
         return ipv4(text)
     if ":" in text:
-        raise BadValueError(
-            f"{text} is neither a host name nor an IPv4 address", "the port of a server is 3544, always"
-        )
+        cure = "the port of a server is 3544, always" if text.count(":") == 1 else "a Teredo server has IPv4 addresses"
+        raise BadValueError(f"{text} is neither a host name nor an IPv4 address", cure)
     labels = text.removesuffix(".").split(".")
     if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         hint = "a further server has a line of its own" if " " in text or "\t" in text or "," in text else None
@@ -226,6 +237,11 @@ def absolute_path(text: str) -> str:
     if not text.startswith("/"):
         raise BadValueError(f"{text} is not an absolute path")
     return text
+
+
+def hook_path(text: str) -> str | None:
+    """The path of a program, or C{none}."""
+    return None if text.lower() == "none" else absolute_path(text)
 
 
 def _name(text: str, noun: str, banned: str, limit: int) -> str:

@@ -8,20 +8,21 @@ A classic file is the process and one role, whose kind is
 3. C{client}.
 
 It is read leniently unless C{strict}: a directive that is unknown, or of another kind of role, is ignored with a
-warning, as miredo does. In a file with sections it is an error. Everything else that is wrong is an error everywhere.
+warning, as miredo does, and so is a comment that is too long. In a file with sections both are errors. Everything else
+that is wrong is an error everywhere.
 """
 
 from __future__ import annotations
 
 import os
-from itertools import combinations
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from miredo.config.filling import PROCESS, Filled, Notes, Scope, compare, fill, table
 from miredo.config.grammar import Line, Section, split
-from miredo.config.problem import ConfigError, Problem, did_you_mean, in_file_order
+from miredo.config.problem import ConfigError, Problem, did_you_mean, few
 from miredo.config.roles import ROLES, Configuration, ProcessConfig, RoleConfig
+from miredo.config.source import read
 from miredo.config.words import RelayType
 
 if TYPE_CHECKING:
@@ -38,14 +39,21 @@ def load(
 
     @raise ConfigError: it cannot be opened, or as L{parse}.
     """
+    return parse(read_text(path), os.fspath(path), program=program, strict=strict, server_name=server_name)
+
+
+def read_text(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file.
+
+    @raise ConfigError: it cannot be opened, is too large, or is a pipe that nothing comes out of.
+    """
     file = os.fspath(path)
     try:
-        text = Path(path).read_bytes()
+        return read(path)
     except OSError as error:
         raise ConfigError([Problem(file, None, None, f"{error.strerror or error} (errno {error.errno})")]) from error
     except ValueError as error:  # a NUL in the path
         raise ConfigError([Problem(file, None, None, str(error))]) from error
-    return parse(text, file, program=program, strict=strict, server_name=server_name)
 
 
 def parse(
@@ -58,20 +66,44 @@ def parse(
     @param server_name: the server of the command line; those of the file, with their second addresses, are not read.
     @raise ConfigError: all that is wrong with the text.
     """
+    examined = examine(text, file, program=program, strict=strict, server_name=server_name)
+    if examined.errors:
+        raise ConfigError(examined.errors, examined.warnings)
+    return _configuration(examined)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that is known of a text, be it good or not: C{filled} is the process and the roles, as far as they go."""
+
+    file: str
+    classic: bool
+    filled: tuple[Filled, ...]
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def examine(
+    text: str | bytes, file: str, *, program: str = "miredo", strict: bool = False, server_name: str | None = None
+) -> Examination:
+    """As L{parse}, but a text that is wrong is told of like any other."""
     cut = split(text, file)
     notes = Notes(file, list(cut.problems))
-    if cut.sections[1:]:
-        scopes = [_preamble(cut.preamble), *_sections(cut.sections[1:], notes)]
-    else:
+    classic = not cut.sections[1:]
+    for doubt in cut.doubts:
+        if strict or not classic:
+            notes.errors.append(doubt)
+        else:
+            notes.warn(doubt)
+    if classic:
         scopes = _classic(cut.preamble.lines, program, lenient=not strict)
+    else:
+        scopes = [_preamble(cut.preamble), *_sections(cut.sections[1:], notes)]
     if server_name is not None:
         _name_server(server_name, scopes, program, notes)
     filled = [fill(scope, notes) for scope in scopes]
-    for one, other in combinations(filled, 2):
-        compare(one, other, notes)
-    if notes.errors:
-        raise ConfigError(notes.errors, notes.warnings)
-    return _configuration(filled, notes.warnings)
+    compare(filled, notes)
+    return Examination(file, classic, tuple(filled), *(few(some, file) for some in (notes.errors, notes.warnings)))
 
 
 def _classic(lines: Sequence[Line], program: str, *, lenient: bool) -> list[Scope]:
@@ -136,7 +168,7 @@ def _name_server(name: str, scopes: Sequence[Scope], program: str, notes: Notes)
             notes.errors.append(line.at_value(message, f"write {keyword} in the file instead"))
 
 
-def _configuration(filled: Sequence[Filled], warnings: Sequence[Problem]) -> Configuration:
-    process = next(one.config for one in filled if isinstance(one.config, ProcessConfig))
-    roles = tuple(one.config for one in filled if isinstance(one.config, RoleConfig))
-    return Configuration(process, roles, tuple(sorted(warnings, key=in_file_order)))
+def _configuration(examined: Examination) -> Configuration:
+    process = next(one.config for one in examined.filled if isinstance(one.config, ProcessConfig))
+    roles = tuple(one.config for one in examined.filled if isinstance(one.config, RoleConfig))
+    return Configuration(process, roles, examined.warnings)

@@ -23,6 +23,7 @@ from miredo.config.readers import (
     bind_address,
     choice,
     day,
+    hook_path,
     host,
     interface_name,
     ipv4,
@@ -37,7 +38,7 @@ from miredo.config.readers import (
     user_name,
     whole_number,
 )
-from miredo.config.words import FastPath, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
+from miredo.config.words import FastPath, LogFormat, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
 from miredo.teredo.constants import BUBBLE_TTL
 from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT
 from miredo.teredo.server import SymmetricBubbles
@@ -133,6 +134,10 @@ class ProcessConfig(Located):
         metadata=directive(
             "Log", choice(*LogLevel), "Least level that is logged: debug, info, warn, error or critical."
         ),
+    )
+    log_format: LogFormat = field(
+        default=LogFormat.TEXT,
+        metadata=directive("LogFormat", choice(*LogFormat), "What a line of the log is: text, or json (an object)."),
     )
 
 
@@ -299,7 +304,15 @@ class ClientConfig(TunnelConfig):
             "RouteMetric", whole_number(1, 0xFFFF_FFFF, "a metric"), "Metric of the default route; less is preferred."
         ),
     )
-
+    client_hook: str | None = field(
+        default=None,
+        metadata=directive(
+            "ClientHook",
+            hook_path,
+            "Program that configures the tunnel interface; none: this one does it itself.",
+            default="none",
+        ),
+    )
     bubble_ttl: int = field(
         default=BUBBLE_TTL,
         metadata=directive(
@@ -348,7 +361,7 @@ class ClientConfig(TunnelConfig):
     def faults(self) -> Iterator[Fault]:
         """Servers must be usable over Teredo and have two addresses each."""
         if self.server_address2 is not None and len(self.server_address) > 1:
-            message = "ServerAddress2 belongs to one ServerAddress, and there are several"
+            message = "it belongs to one ServerAddress, and there are several"
             yield Fault("ServerAddress2", message, "without it the second address of each is the first + 1")
             return
         for index, (first, second) in enumerate(self.servers):

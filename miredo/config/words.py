@@ -63,6 +63,13 @@ class FastPath(StrEnum):
     OFF = "off"
 
 
+class LogFormat(StrEnum):
+    """What a line of the log is: words for a person, or a JSON object for a program."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class LogLevel(StrEnum):
     """The levels of C{twisted.logger}."""
 

@@ -11,14 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from miredo.address.endpoint import IPv4, parse_ipv4, port_of, show_endpoint, show_ipv4
-from miredo.kernel.errors import naming
+from miredo.address.endpoint import IPv4, parse_ipv4
 from miredo.kernel.interfaces import IGroup
 
 BATCH = 64
 """Datagrams read at one wake-up, so that nobody else has to wait for long."""
 
-_IP_PKTINFO, _IP_MULTICAST_ALL = 8, 49  # linux/in.h; the socket module lacks them
+_IP_PKTINFO = 8  # linux/in.h; the socket module lacks it
 _DATAGRAM_LIMIT = 65535
 _TTL = struct.pack("=i", 1)
 
@@ -29,23 +28,22 @@ _logging_failures = Logger().failureHandler("a group's receiver failed")
 class GroupSocket:
     """A socket that is bound to the group's address, so that nothing comes to it but by the group.
 
-    Others on this host may have one too (SO_REUSEADDR); what is bound to a unicast address and the same port is not
-    in its way. IP_MULTICAST_ALL is off: memberships of others are theirs.
+    @param hearing: a L{socket for that<miredo.kernel.openings.bound_group>}; this object owns it.
     """
 
     def __init__(
         self,
+        hearing: socket.socket,
         reactor: IReactorFDSet,
         port: IUDPTransport,
-        group: bytes,
         receive: Callable[[bytes, tuple[str, int]], None],
     ) -> None:
         self._reactor = reactor
         self._port = port
-        self._address = show_ipv4(group[:4]), port_of(group)
+        self._address: tuple[str, int] = hearing.getsockname()
         self._receive = receive
         self._members: dict[int, IPv4] = {}
-        self._socket: socket.socket | None = _bound(show_endpoint(group), self._address)
+        self._socket: socket.socket | None = hearing
         if isinstance(port, Port):
             port.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         reactor.addReader(self)
@@ -114,16 +112,3 @@ class GroupSocket:
 
     def logPrefix(self) -> str:
         return f"group {self._address[0]}"
-
-
-def _bound(name: str, address: tuple[str, int]) -> socket.socket:
-    with naming(f"UDP group {name}"):
-        hearing = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            hearing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            hearing.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-            hearing.bind(address)
-        except OSError:
-            hearing.close()
-            raise
-    return hearing

@@ -5,7 +5,6 @@ With IP_RECVERR on the UDP socket an error would be an EPOLLERR there, on which 
 """
 
 import socket
-import struct
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -13,7 +12,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from miredo.kernel.errors import naming
 from miredo.kernel.interfaces import IICMPErrors
 
 AT_ONCE = 16
@@ -21,22 +19,19 @@ AT_ONCE = 16
 LIMIT = 2048
 """Bytes of an error that are read (ours): what an IPv4 host quotes is less (RFC 1812 4.3.2.3)."""
 
-# A set bit blocks its ICMP type.
-_SOL_RAW, _ICMP_FILTER = 255, 1
-_ONLY_UNREACHABLE = struct.pack("=I", 0xFFFF_FFFF ^ 1 << 3)
-
 _logging_failures = Logger().failureHandler("a receiver of ICMP errors failed")
 
 
 @implementer(IICMPErrors, IReadDescriptor)
 class ICMPErrorSocket:
-    """A raw ICMP socket in the namespace of this thread that hears Destination Unreachable and nothing else."""
+    """
+    Hears Destination Unreachable and nothing else.
 
-    def __init__(self, reactor: IReactorFDSet, receive: Callable[[bytes], None]) -> None:
-        with naming("raw ICMP socket"):
-            kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-            self._socket = socket.socket(socket.AF_INET, kind, socket.IPPROTO_ICMP)
-        self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, _ONLY_UNREACHABLE)
+    @param raw: a L{socket for that<miredo.kernel.openings.Openings.icmp_errors>}; this object owns it.
+    """
+
+    def __init__(self, raw: socket.socket, reactor: IReactorFDSet, receive: Callable[[bytes], None]) -> None:
+        self._socket = raw
         self._receive = receive
         self._reactor = reactor
         reactor.addReader(self)

@@ -8,13 +8,21 @@ What is refused raises C{OSError} with an C{errno} and a text that names the thi
 a packet that the kernel refuses is answered with C{False}, for the caller to count.
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
 
-from twisted.internet.interfaces import IUDPTransport
-from twisted.internet.protocol import DatagramProtocol
+from typing import TYPE_CHECKING
+
 from zope.interface import Attribute, Interface
 
-from miredo.address.endpoint import IPv4, IPv6
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IUDPTransport
+    from twisted.internet.protocol import DatagramProtocol
+
+    from miredo.address.endpoint import IPv4, IPv6
+    from miredo.kernel.hookprogram import HookEnded
 
 
 class IAlarm(Interface):
@@ -138,10 +146,10 @@ class IWatch(Interface):
 
 class INetwork(Interface):
     """
-    The links, addresses and routes of one network namespace.
+    The links, addresses, routes and rules of one network namespace.
 
     What this object adds carries the program's own L{protocol number<miredo.kernel.netlink.PROTOCOL>}; it deletes only
-    routes that carry it. Nothing here blocks: the kernel has answered when the call returns.
+    routes and rules that carry it. Nothing here blocks: the kernel has answered when the call returns.
     """
 
     def index_of(name: str) -> int | None:
@@ -201,8 +209,12 @@ class INetwork(Interface):
         index: int,
         metric: int | None = None,
         gateway: IPv4 | IPv6 | None = None,
+        table: int | None = None,
     ) -> None:
-        """Route a prefix into a link. Without a metric the kernel takes its default, 0 for IPv4 and 1024 for IPv6."""
+        """
+        Route a prefix into a link. Without a metric the kernel takes its default, 0 for IPv4 and 1024 for IPv6; without
+        a table it is the main one.
+        """
 
     def delete_route(
         destination: IPv4 | IPv6,
@@ -210,14 +222,39 @@ class INetwork(Interface):
         index: int,
         metric: int | None = None,
         gateway: IPv4 | IPv6 | None = None,
+        table: int | None = None,
     ) -> None:
         """Take back what L{add_route} added with the same arguments."""
 
-    def has_route(destination: IPv4 | IPv6, prefix_length: int, metric: int) -> bool:
-        """Whether there is a route to exactly this prefix with this metric, whosever it is: another cannot be added."""
+    def routes_within(destination: IPv4 | IPv6, prefix_length: int) -> list[tuple[IPv4 | IPv6, int, int]]:
+        """The routes to a prefix and to parts of it, whosever they are: destination, prefix length, metric; sorted.
+
+        Two to the same prefix have different metrics.
+        """
 
     def routes(index: int) -> list[tuple[IPv4 | IPv6, int, int]]:
-        """The routes of this program into a link: destination, prefix length and metric of each."""
+        """The routes of this program into a link, in any table: destination, prefix length and metric of each."""
+
+    def table_named(name: str) -> int | None:
+        """The routing table that iproute2 has under C{name} in its rt_tables, if there is one."""
+
+    def add_rule(source: IPv6, table: int, priority: int) -> None:
+        """Have packets from C{source} look into a table; among rules the lowest priority number comes first."""
+
+    def delete_rule(source: IPv6, table: int, priority: int) -> None:
+        """Take back what L{add_rule} added with the same arguments."""
+
+    def rules() -> list[tuple[IPv6, int, int]]:
+        """The rules of this program: source, table and priority of each."""
+
+    def remove_leftovers() -> list[IPv6]:
+        """
+        Delete the rules of this program whose source no link has any more: whoever added them was killed.
+
+        Its addresses and routes went with its tunnel.
+
+        @return: the sources.
+        """
 
     def add_veth(name: str, peer_name: str, peer_namespace: str) -> None:
         """Make a pair of joined Ethernet links: C{name} here, C{peer_name} in the namespace C{peer_namespace}."""
@@ -239,6 +276,26 @@ class INetwork(Interface):
 
     def close() -> None:
         """Give back the socket, and close every watch. Twice is once."""
+
+
+class IHook(Interface):
+    """A program of the administrator's that is told of changes, in the network namespace of a role."""
+
+    path: str = Attribute("The program.")
+
+    def check() -> None:
+        """
+        Refuse, as far as can be seen from here, what L{run} would refuse.
+
+        @raise OSError: it is not there, cannot be executed, or others than root could have written it.
+        """
+
+    def run(environment: Mapping[str, str]) -> Deferred[HookEnded]:
+        """
+        Run it beside the reactor: one at a time, in the order of the calls, each for a minute at most. Never fails.
+
+        @param environment: all that it gets, but for a PATH.
+        """
 
 
 class IEndpoints(Interface):
@@ -291,3 +348,28 @@ class IEndpoints(Interface):
 
     def network() -> INetwork:
         """Open the links, addresses and routes of the namespace."""
+
+    def hook(path: str) -> IHook:
+        """The hook whose program is C{path}, to work in this namespace."""
+
+    def open_file(path: str) -> int:
+        """
+        A descriptor to read a file with, which the caller closes; C{path} is as at the start, whatever root
+        directory the process has got since.
+
+        @raise OSError: EISDIR, it is a directory; EINVAL, it is something else that is no file; or as open(2).
+        """
+
+    def read_file(path: str, limit: int) -> bytes:
+        """The first C{limit} bytes of a file, as L{open_file}."""
+
+    def open_record(path: str) -> tuple[bool, int]:
+        """
+        Open the file of a recording, which its owner alone may read.
+
+        @return: whether it was made, and a descriptor to write it with, which the caller closes.
+        @raise OSError: EEXIST, there is a file that is neither empty nor a recording; or as open(2).
+        """
+
+    def discard_record(path: str, descriptor: int) -> None:
+        """Remove the file that L{open_record} made, unless the path means another one by now."""

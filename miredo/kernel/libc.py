@@ -22,6 +22,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 """Mounts neither reach nor come from other mount namespaces (linux/mount.h)."""
 _MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
 _CLOCK_REALTIME, _CLOCK_BOOTTIME = 0, 7
 _TFD_TIMER_ABSTIME, _TFD_TIMER_CANCEL_ON_SET = 1, 2
 _NEVER = (1 << 63) - 1
@@ -46,6 +47,11 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
 def unmount(target: str) -> None:
     """Take away the mount at C{target}, at once even where it is in use (umount2(2), MNT_DETACH)."""
     _checked(_libc.umount2(target.encode(), _MNT_DETACH))
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send this process C{signal} when the thread that has started it ends (PR_SET_PDEATHSIG)."""
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal), 0, 0, 0))
 
 
 if sys.version_info >= (3, 12):

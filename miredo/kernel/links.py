@@ -40,3 +40,11 @@ def show_address(address: IPv4 | IPv6) -> str:
 def show_prefix(address: IPv4 | IPv6, prefix_length: int) -> str:
     """An address and its prefix length, as C{192.0.2.1/24}."""
     return f"{show_address(address)}/{prefix_length}"
+
+
+def is_within(one: tuple[IPv4 | IPv6, int], other: tuple[IPv4 | IPv6, int]) -> bool:
+    """Whether a prefix, an address and its length, is another one or a part of it."""
+    (address, length), (whole, wider) = one, other
+    bits = 8 * len(whole) - wider
+    same = int.from_bytes(address, "big") >> bits == int.from_bytes(whole, "big") >> bits
+    return len(address) == len(whole) and length >= wider and same

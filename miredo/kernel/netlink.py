@@ -1,49 +1,62 @@
 # SPDX-License-Identifier: MIT
 """
-Links, addresses and routes by rtnetlink(7), with pyroute2's messages on a socket of our own.
+Links, addresses, routes and rules by rtnetlink(7), with pyroute2's messages on a socket of our own.
 
 The kernel works a rtnetlink request off inside send(2), so its answer lies in the socket when that returns: nothing
 here waits, and all of it may be called inside a reactor callback.
 """
 
+from __future__ import annotations
+
 import array
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from errno import EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ERANGE
+from errno import EACCES, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, EOPNOTSUPP, ERANGE
 from fcntl import ioctl
+from typing import TYPE_CHECKING
 
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETROUTE,
+    RTM_GETRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTM_SETLINK,
 )
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from twisted.internet.interfaces import IReactorFDSet
 from zope.interface import implementer
 
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, parse_ipv6
 from miredo.kernel.errors import naming, refused
-from miredo.kernel.interfaces import INetwork, IWatch
-from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, show_address, show_prefix
+from miredo.kernel.interfaces import INetwork
+from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, is_within, show_address, show_prefix
 from miredo.kernel.namespaces import entered, path_of
-from miredo.kernel.watch import NetworkWatch
+from miredo.kernel.openings import KernelOpenings, Openings, netlink_socket
+from miredo.kernel.tables import table_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.interfaces import IReactorFDSet
+
+    from miredo.kernel.interfaces import IWatch
 
 PROTOCOL = 84
-"""Who added a route or an address: a number that linux/rtnetlink.h gives to nobody, so that leftovers are known as ours
-(addresses carry it from Linux 5.18 on)."""
+"""Who added a route, a rule or an address: a number that linux/rtnetlink.h gives to nobody, so that leftovers are known
+as ours (addresses carry it from Linux 5.18 on)."""
 
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
@@ -60,6 +73,10 @@ _IFF_UP = 1
 _IFA_F_NODAD = 2
 _IN6_ADDR_GEN_MODE_NONE = 1
 _MAIN_TABLE = 254
+_ELSEWHERE = 0  # RT_TABLE_UNSPEC: the number, which may have 32 bits, is in an attribute
+_LOOK_INTO_TABLE = 1  # FR_ACT_TO_TBL
+_NO_RULES = (EOPNOTSUPP, EAFNOSUPPORT)
+"""What a kernel answers that has no IPv6 policy routing, or no IPv6."""
 _UNICAST = 1  # RTN_UNICAST
 _BROADCAST = 2  # IFF_BROADCAST
 _RUNNING = 0x40  # IFF_RUNNING
@@ -80,12 +97,14 @@ Address = IPv4 | IPv6
 
 
 class RouteSocket:
-    """Questions to rtnetlink in the network namespace of the thread that makes it."""
+    """
+    Questions to rtnetlink.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
+    @param opened: a L{netlink_socket}, which this object owns; one in the namespace of this thread, unless it is given.
+    """
+
+    def __init__(self, opened: socket.socket | None = None) -> None:
+        self._socket = opened or netlink_socket()
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         self._marshal = MarshalRtnl()
         self._sequence = 0
@@ -124,14 +143,21 @@ class RouteSocket:
 
 @implementer(INetwork)
 class KernelNetwork:
-    """The network of a namespace, as the kernel has it."""
+    """
+    The network of a namespace, as the kernel has it.
 
-    def __init__(self, namespace: str | None, reactor: IReactorFDSet) -> None:
+    @param reactor: reads what is to be watched; nothing can be without one.
+    @param openings: opens the sockets; this process does, unless it is said.
+    """
+
+    def __init__(
+        self, namespace: str | None, reactor: IReactorFDSet | None = None, openings: Openings | None = None
+    ) -> None:
         self._namespace = namespace
         self._reactor = reactor
-        self._watches: list[NetworkWatch] = []
-        with entered(namespace):
-            self._route = RouteSocket()
+        self._openings = openings or KernelOpenings(namespace)
+        self._watches: list[IWatch] = []
+        self._route = RouteSocket(self._openings.netlink())
 
     def index_of(self, name: str) -> int | None:
         message = ifinfmsg()
@@ -259,8 +285,9 @@ class KernelNetwork:
         index: int,
         metric: int | None = None,
         gateway: Address | None = None,
+        table: int | None = None,
     ) -> None:
-        message = _route(destination, prefix_length, index, metric, gateway)
+        message = _route(destination, prefix_length, index, metric, gateway, table)
         message["scope"] = _SCOPE_UNIVERSE if gateway or len(destination) > 4 else _SCOPE_LINK
         what = f"route {show_prefix(destination, prefix_length)}"
         self._route.ask(message, RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_EXCL, what)
@@ -272,20 +299,21 @@ class KernelNetwork:
         index: int,
         metric: int | None = None,
         gateway: Address | None = None,
+        table: int | None = None,
     ) -> None:
-        message = _route(destination, prefix_length, index, metric, gateway)
+        message = _route(destination, prefix_length, index, metric, gateway, table)
         message["scope"] = _SCOPE_NOWHERE  # any scope
         self._route.ask(message, RTM_DELROUTE, 0, f"route {show_prefix(destination, prefix_length)}")
 
-    def has_route(self, destination: Address, prefix_length: int, metric: int) -> bool:
+    def routes_within(self, destination: Address, prefix_length: int) -> list[tuple[Address, int, int]]:
         message = rtmsg()
         message["family"] = _family(destination)
-        wanted = destination, prefix_length, metric
-        return any(
-            (_address(route, "RTA_DST"), route["dst_len"], _number(route, "RTA_PRIORITY")) == wanted
+        found = [
+            (_address(route, "RTA_DST"), int(route["dst_len"]), _number(route, "RTA_PRIORITY"))
             for route in self._route.ask(message, RTM_GETROUTE, _NLM_F_DUMP, "routes")
-            if route["table"] == _MAIN_TABLE
-        )
+            if route["table"] == _MAIN_TABLE and route["family"] == _family(destination)
+        ]
+        return sorted(route for route in found if is_within((route[0], route[1]), (destination, prefix_length)))
 
     def routes(self, index: int) -> list[tuple[Address, int, int]]:
         message = rtmsg()
@@ -296,6 +324,50 @@ class KernelNetwork:
             for route in found
             if route["proto"] == PROTOCOL and route.get_attr("RTA_OIF") == index
         ]
+
+    def table_named(self, name: str) -> int | None:
+        return table_named(name)
+
+    def add_rule(self, source: IPv6, table: int, priority: int) -> None:
+        self._change_rule(RTM_NEWRULE, _NLM_F_CREATE | _NLM_F_EXCL, source, table, priority)
+
+    def delete_rule(self, source: IPv6, table: int, priority: int) -> None:
+        self._change_rule(RTM_DELRULE, 0, source, table, priority)
+
+    def _change_rule(self, kind: int, flags: int, source: IPv6, table: int, priority: int) -> None:
+        message = fibmsg()
+        message["family"] = socket.AF_INET6
+        message["src_len"] = 8 * len(source)
+        message["action"] = _LOOK_INTO_TABLE
+        message["attrs"] = [
+            ("FRA_SRC", show_address(source)),
+            ("FRA_TABLE", table),
+            ("FRA_PRIORITY", priority),
+            ("FRA_PROTOCOL", PROTOCOL),
+        ]
+        self._route.ask(message, kind, flags, f"rule from {show_address(source)}")
+
+    def rules(self) -> list[tuple[IPv6, int, int]]:
+        message = fibmsg()
+        message["family"] = socket.AF_INET6
+        try:
+            found = self._route.ask(message, RTM_GETRULE, _NLM_F_DUMP, "rules")
+        except OSError as error:
+            if error.errno in _NO_RULES:
+                return []
+            raise
+        return [
+            (_address(rule, "FRA_SRC"), _number(rule, "FRA_TABLE"), _number(rule, "FRA_PRIORITY"))
+            for rule in found
+            if _number(rule, "FRA_PROTOCOL") == PROTOCOL
+        ]
+
+    def remove_leftovers(self) -> list[IPv6]:
+        own = {address for address, _ in self.ipv6_addresses()}
+        leftovers = [rule for rule in self.rules() if rule[0] not in own]
+        for rule in leftovers:
+            self.delete_rule(*rule)
+        return [source for source, _, _ in leftovers]
 
     def add_veth(self, name: str, peer_name: str, peer_namespace: str) -> None:
         what = f"interfaces {name} and {peer_name}"
@@ -321,10 +393,7 @@ class KernelNetwork:
             variable.write(str(value))
 
     def get_sysctl(self, path: str) -> str:
-        if ".." in path.split("/"):
-            raise refused(EINVAL, f"sysctl {path}")
-        with naming(f"sysctl {path}"), entered(self._namespace), open(f"/proc/sys/{path}") as variable:
-            return variable.read().strip()
+        return self._openings.sysctl(path)
 
     def set_transmit_checksum_offload(self, name: str, on: bool) -> None:
         command = array.array("I", [_ETHTOOL_STXCSUM, on])
@@ -333,8 +402,11 @@ class KernelNetwork:
             ioctl(carrier, _SIOCETHTOOL, request)
 
     def watch(self, changed: Callable[[], None]) -> IWatch:
-        with naming("watch of the network"), entered(self._namespace):
-            watch = NetworkWatch(changed, self._reactor)
+        from miredo.kernel.watch import NetworkWatch  # brings Twisted, which the privileged child has not
+
+        assert self._reactor is not None
+        with naming("watch of the network"):
+            watch = NetworkWatch(changed, self._reactor, self._openings.netlink(news=True))
         self._watches.append(watch)
         return watch
 
@@ -384,11 +456,18 @@ def _veth(name: str, peer_name: str, peer_namespace: int) -> list[tuple[str, obj
     return [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": information})]
 
 
-def _route(destination: Address, prefix_length: int, index: int, metric: int | None, gateway: Address | None) -> rtmsg:
+def _route(
+    destination: Address,
+    prefix_length: int,
+    index: int,
+    metric: int | None,
+    gateway: Address | None,
+    table: int | None,
+) -> rtmsg:
     message = rtmsg()
     message["family"] = _family(destination)
     message["dst_len"] = prefix_length
-    message["table"] = _MAIN_TABLE
+    message["table"] = _MAIN_TABLE if table is None else _ELSEWHERE
     message["proto"] = PROTOCOL
     message["type"] = _UNICAST
     attributes: list[tuple[str, object]] = [("RTA_DST", show_address(destination)), ("RTA_OIF", index)]
@@ -396,6 +475,8 @@ def _route(destination: Address, prefix_length: int, index: int, metric: int | N
         attributes.append(("RTA_PRIORITY", metric))
     if gateway is not None:
         attributes.append(("RTA_GATEWAY", show_address(gateway)))
+    if table is not None:
+        attributes.append(("RTA_TABLE", table))
     message["attrs"] = attributes
     return message
 

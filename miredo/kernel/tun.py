@@ -1,33 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""TUN devices: IP packets without a link-layer header, one a read and one a write (networking/tuntap of the kernel)."""
+"""Making TUN devices (networking/tuntap of the kernel), in the network namespace of this thread; without Twisted."""
 
 import os
 import socket
 import struct
-from collections.abc import Callable
 from errno import EBUSY, EEXIST, EPERM
 from fcntl import ioctl
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
 from miredo.kernel.errors import refused
-from miredo.kernel.interfaces import ITunnel
 from miredo.kernel.links import check_name
 
 DEVICE = "/dev/net/tun"
 """The file that TUN devices are made with."""
 
-BATCH = 64
-"""Packets read in one wake-up of the reactor (ours), so that tunnel, sockets and alarms take turns."""
-
 QUEUE_LENGTH = 4096
 """Packets that wait in a device for us. Ours: Linux's 500 are overrun by 30,000 packets a second in 17 ms, which is no
 more than another program's turn on the processor."""
 
-_PACKET_LIMIT = 65535
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_TUN_EXCL = 0x8000
@@ -38,8 +27,6 @@ _TUNSETIFF = _WRITE | struct.calcsize("i") << 16 | ord("T") << 8 | 202
 
 _TUNGETFEATURES = (3 << 30 ^ _WRITE) | struct.calcsize("I") << 16 | ord("T") << 8 | 207
 _CAP_NET_ADMIN = 12
-
-_logging_failures = Logger().failureHandler("a tunnel's receiver failed")
 
 
 def create_device(name: str) -> int:
@@ -88,60 +75,3 @@ def _told(error: OSError, name: str) -> OSError:
     if error.errno == EBUSY:
         return refused(EEXIST, f"interface {name}", "exists already")
     return refused(error.errno or 0, f"interface {name}", error.strerror)
-
-
-@implementer(ITunnel, IReadDescriptor)
-class KernelTunnel:
-    """
-    A TUN device that the reactor reads.
-
-    @param fd: what L{create_device} gave; this object owns it.
-    """
-
-    def __init__(self, fd: int, name: str, index: int, reactor: IReactorFDSet) -> None:
-        self.name = name
-        self.index = index
-        self._fd = fd
-        self._reactor = reactor
-        self._receive: Callable[[bytes], None] = _dropped
-
-    def start(self, receive: Callable[[bytes], None]) -> None:
-        self._receive = receive
-        self._reactor.addReader(self)
-
-    def write(self, packet: bytes) -> bool:
-        try:
-            os.write(self._fd, packet)
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            self._reactor.removeReader(self)
-            os.close(self._fd)
-            self._fd = -1
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def doRead(self) -> None:
-        for _ in range(BATCH):
-            if self._fd < 0:
-                return  # the receiver has closed the tunnel
-            try:
-                packet = os.read(self._fd, _PACKET_LIMIT)
-            except BlockingIOError:
-                return
-            with _logging_failures:
-                self._receive(packet)
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.close()
-
-    def logPrefix(self) -> str:
-        return self.name
-
-
-def _dropped(packet: bytes) -> None:
-    """Nobody reads a tunnel that was not started."""

@@ -6,15 +6,7 @@ from collections.abc import Callable
 from errno import ENOBUFS
 
 from pyroute2.netlink import nlmsg
-from pyroute2.netlink.rtnl import (
-    RTM_DELROUTE,
-    RTM_NEWROUTE,
-    RTMGRP_IPV4_IFADDR,
-    RTMGRP_IPV4_ROUTE,
-    RTMGRP_IPV6_IFADDR,
-    RTMGRP_IPV6_ROUTE,
-    RTMGRP_LINK,
-)
+from pyroute2.netlink.rtnl import RTM_DELROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
@@ -26,7 +18,6 @@ from miredo.kernel.interfaces import IWatch
 BATCH = 64
 """Datagrams read in one wake-up of the reactor (ours); what they tell becomes one call."""
 
-_GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 _RTM_F_CLONED = 0x200
 _DATAGRAM_LIMIT = 1 << 16
 
@@ -36,21 +27,16 @@ _logging_failures = Logger().failureHandler("a watcher of the network failed")
 @implementer(IWatch, IReadDescriptor)
 class NetworkWatch:
     """
-    Calls C{changed} after a burst of news from the network namespace of the thread that makes it.
+    Calls C{changed} after a burst of news.
 
-    @param buffer: bytes of news that the kernel keeps for us; C{None} is its default.
+    @param hearing: a L{netlink socket for news<miredo.kernel.openings.netlink_socket>}; this object owns it.
     """
 
-    def __init__(self, changed: Callable[[], None], reactor: IReactorFDSet, buffer: int | None = None) -> None:
+    def __init__(self, changed: Callable[[], None], reactor: IReactorFDSet, hearing: socket.socket) -> None:
         self._changed = changed
         self._reactor = reactor
         self._marshal = MarshalRtnl()
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
-        if buffer is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        self._socket.bind((0, _GROUPS))
+        self._socket = hearing
         reactor.addReader(self)
 
     def close(self) -> None:

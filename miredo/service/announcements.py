@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
-
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
-from miredo.address.endpoint import IPv6, show_endpoint, show_ipv6
-from miredo.address.teredo import CLIENT_LINK_LOCAL
+from miredo.address.endpoint import show_endpoint, show_ipv6
 from miredo.kernel.interfaces import IClock, INetwork, ITunnel
+from miredo.service.configuring import Configured, IConfiguring, NotConfigured
 from miredo.teredo.actions import (
     NatObserved,
     Qualified,
@@ -23,15 +20,14 @@ from miredo.teredo.actions import (
     Unqualified,
 )
 
-ADDRESS_LENGTH, LINK_LOCAL_LENGTH = 32, 64
-"""Prefix lengths of the tunnel's addresses: with /32 every Teredo peer is on link (RFC 4380 4)."""
-DEFAULT_ROUTE = bytes(16)
 POOLING = {
     None: "one address seen",
     True: "the same address for both servers",
     False: "another address for each server",
 }
 """What two servers tell of a NAT's external addresses."""
+AT_THE_END = "stopped"
+"""Why an address goes whose client is told to end: nothing is lost then."""
 LOOK_INTERVAL = 0.001
 """Seconds between looks at whether the kernel takes packets for a new address. Ours; it mostly does at the second."""
 KERNEL_PATIENCE = 1.0
@@ -63,28 +59,24 @@ class IAnnouncements(Interface):
         """The refresh interval is another one, or was found to be the right one."""
 
 
-class Configured(NamedTuple):
-    """What a role has given its tunnel: addresses and routes, each with its prefix length."""
-
-    addresses: tuple[tuple[IPv6, int], ...] = ()
-    routes: tuple[tuple[IPv6, int], ...] = ()
-
-
 @implementer(IAnnouncements)
 class TunnelAddress:
-    """Configures the tunnel interface as the client asks, and logs it.
+    """Has the tunnel interface configured as the client asks, and logs it once it is.
 
-    The kernel's refusals are logged, since the client goes on: it can qualify again.
+    Refusals are logged, since the client goes on: it can qualify again.
 
-    @param metric: of the default route into the tunnel.
-    @param clock: its alarm is given back by L{close}.
-    @ivar configured: what the tunnel has of us now.
+    @param clock: its alarm is given back by L{end}.
     """
 
-    configured = Configured()
-
     def __init__(
-        self, role: str, network: INetwork, tunnel: ITunnel, metric: int, clock: IClock, *, has_secret: bool = False
+        self,
+        role: str,
+        network: INetwork,
+        tunnel: ITunnel,
+        clock: IClock,
+        configuring: IConfiguring,
+        *,
+        has_secret: bool = False,
     ) -> None:
         self._role = role
         self._clock = clock
@@ -92,27 +84,56 @@ class TunnelAddress:
         self._waiting: tuple[Qualified, float] | None = None
         self._network = network
         self._tunnel = tunnel
-        self._metric = metric
+        self._configuring = configuring
         self._doubt = "; it may be that it does not take our secret" if has_secret else ""
-        self._undo: list[Callable[[], None]] = []
         self._log = Logger(namespace="miredo")
 
-    def qualified(self, event: Qualified) -> None:
-        self._remove()
-        try:
-            self._configure(event.address, event.mtu)
-        except OSError as error:
-            self._cannot_configure(error)
-            return
-        self._waiting = event, self._clock.now() + KERNEL_PATIENCE
-        self._route_when_usable()
+    @property
+    def configured(self) -> Configured:
+        """What the tunnel has of us now."""
+        return self._configuring.configured
 
-    def close(self) -> None:
-        self._look_again.cancel()
+    def begin(self) -> None:
+        """The client starts."""
+        self._configuring.begin()
+
+    def end(self) -> Deferred[None]:
+        """The tunnel is about to go: the answer comes when it may."""
+        return self._configuring.end().addCallback(lambda _: self._look_again.cancel())
+
+    def qualified(self, event: Qualified) -> None:
+        self._waiting = None
+        self._log.info(
+            "{role}: New Teredo address/MTU ({address}, {mtu})",
+            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
+        )
+        Deferred.fromCoroutine(self._bring_up(event))
 
     def unqualified(self, event: Unqualified) -> None:
-        self._remove()
-        self._log.info("{role}: Lost Teredo connectivity ({reason})", **self._about(reason=event.reason))
+        self._waiting = None
+        if event.reason != AT_THE_END:
+            self._log.info("{role}: Lost Teredo connectivity ({reason})", **self._about(reason=event.reason))
+        Deferred.fromCoroutine(self._take_down())
+
+    async def _bring_up(self, event: Qualified) -> None:
+        try:
+            is_so = await self._configuring.up(event.address, event.mtu)
+        except NotConfigured as refusal:
+            self._say_refusal(refusal)
+            if self._network.is_local(event.address):  # a hook may fail with what comes after
+                self._say_started(event)
+            return
+        if is_so:
+            self._waiting = event, self._clock.now() + KERNEL_PATIENCE
+            self._route_when_usable()
+
+    async def _take_down(self) -> None:
+        try:
+            await self._configuring.down()
+        except NotConfigured as refusal:
+            self._say_refusal(refusal)
+        self._waiting = None
+        self._log.info("{role}: Teredo pseudo-tunnel stopped", **self._about())
 
     def server_silent(self, event: ServerSilent) -> None:
         text = "{role}: No reply from Teredo server ({to}){doubt}"
@@ -144,14 +165,6 @@ class TunnelAddress:
     def refresh_determined(self, event: RefreshDetermined) -> None:
         self._log.info("{role}: the refresh interval is {interval:g} s", **self._about(interval=event.interval))
 
-    def _configure(self, address: IPv6, mtu: int) -> None:
-        network, index = self._network, self._tunnel.index
-        network.set_up(index, mtu)
-        for own, length in ((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)):
-            network.add_address(index, own, length)
-            self._undo.append(partial(network.delete_address, index, own, length))
-        self.configured = Configured(((CLIENT_LINK_LOCAL, LINK_LOCAL_LENGTH), (address, ADDRESS_LENGTH)))
-
     def _route_when_usable(self) -> None:
         """Add the default route once the kernel takes packets for the address, so that no reply comes too early."""
         if self._waiting is None:
@@ -162,31 +175,21 @@ class TunnelAddress:
             self._look_again.arm(now + LOOK_INTERVAL)
             return
         self._waiting = None
-        network, index, metric = self._network, self._tunnel.index, self._metric
         try:
-            network.add_route(DEFAULT_ROUTE, 0, index, metric=metric)
-        except OSError as error:
-            self._cannot_configure(error)
-            return
-        self._undo.append(lambda: network.delete_route(DEFAULT_ROUTE, 0, index, metric=metric))
-        self.configured = self.configured._replace(routes=((DEFAULT_ROUTE, 0),))
+            self._configuring.route()
+        except NotConfigured as refusal:
+            self._say_refusal(refusal)
+        else:
+            self._say_started(event)
+
+    def _say_started(self, event: Qualified) -> None:
         self._log.info(
             "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
             **self._about(address=show_ipv6(event.address), mtu=event.mtu),
         )
 
-    def _cannot_configure(self, error: OSError) -> None:
-        self._remove()
-        self._log.error("{role}: cannot configure {name}: {text}", **self._about(text=error.strerror))
-
-    def _remove(self) -> None:
-        """Take back what was configured, the last first; the old address goes before a new one comes."""
-        self._waiting, self.configured = None, Configured()
-        while self._undo:
-            try:
-                self._undo.pop()()
-            except OSError as error:  # somebody else removed it
-                self._log.debug("{role}: {name}: {text}", **self._about(text=error.strerror))
+    def _say_refusal(self, refusal: NotConfigured) -> None:
+        self._log.error("{role}: cannot configure {name}: {text}", **self._about(text=str(refusal)))
 
     def _about(self, **more: object) -> dict[str, object]:
         return {"role": self._role, "name": self._tunnel.name, **more}

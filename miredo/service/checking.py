@@ -18,9 +18,9 @@ from twisted.internet.protocol import DatagramProtocol
 
 from miredo.address.endpoint import Dice, IPv4, show_ipv4
 from miredo.address.teredo import TEREDO_PORT
-from miredo.config import ClientConfig, MireConfig, RoleConfig, ServerConfig, TunnelConfig
+from miredo.config import ClientConfig, MireConfig, RelayConfig, RoleConfig, ServerConfig, TunnelConfig
 from miredo.kernel.interfaces import IClock, IEndpoints, INetwork
-from miredo.service.diagnosis import Finding, of_host
+from miredo.service.diagnosis import Finding, of_host, preferred, unreachable
 from miredo.service.secretfile import BadSecretFileError, read_credentials
 from miredo.service.selftest import SelfTest, place_of, unreached
 from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT
@@ -67,12 +67,24 @@ async def _check_role(config: RoleConfig, endpoints: IEndpoints, clock: IClock, 
     except OSError as error:
         return [_refusal(config, "Namespace", error)]
     try:
-        found = [*of_host(config, network), *_openings(config, endpoints), *_files(config)]
+        found = [*of_host(config, network), *_ways(config, network)]
+        found += [*_openings(config, endpoints), *_files(config, endpoints)]
         for port in _ports(config):
             found += await _check_port(config, port, endpoints, network, clock, dice)
     finally:
         network.close()
     return found
+
+
+def _ways(config: RoleConfig, network: INetwork) -> list[Finding]:
+    """Where packets would go."""
+    match config:
+        case RelayConfig():
+            return preferred(network, config.prefix)
+        case ClientConfig():
+            return unreachable(config, network)
+        case _:
+            return []
 
 
 def _openings(config: RoleConfig, endpoints: IEndpoints) -> Iterator[Finding]:
@@ -93,16 +105,23 @@ def _openings(config: RoleConfig, endpoints: IEndpoints) -> Iterator[Finding]:
             yield _refusal(config, keyword, error)
 
 
-def _files(config: RoleConfig) -> Iterator[Finding]:
+def _files(config: RoleConfig, endpoints: IEndpoints) -> Iterator[Finding]:
     path = config.secret_file if isinstance(config, (ClientConfig, ServerConfig)) else None
     if path is not None:
         try:
-            read_credentials(path)
+            read_credentials(path, endpoints.open_file)
         except OSError as error:
             yield _refusal(config, "SecretFile", error)
         except BadSecretFileError as error:
             reason, _, cure = str(error).partition("; cure: ")
             yield Finding(f"{config.where('SecretFile')}: {reason}", cure or "correct the file", prevents=True)
+    if isinstance(config, ClientConfig) and config.client_hook is not None:
+        path = config.client_hook
+        try:
+            endpoints.hook(path).check()
+        except OSError as error:
+            cure = f"ls -l {path}; chown root: {path}; chmod 755 {path}"
+            yield Finding(f"{config.where('ClientHook')}: {error.strerror}", cure, prevents=True)
     if config.record is not None:
         folder = os.path.dirname(config.record)
         if not os.access(config.record if os.path.exists(config.record) else folder, os.W_OK):

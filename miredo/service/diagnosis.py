@@ -5,6 +5,8 @@ IPv6 is switched off                          client, relay      before it start
 IPv6 packets are not forwarded                relay              before it starts
 the route to the prefix is there already      relay              before it starts
 strict rp_filter beside a second way out      every role         before it starts
+routes preferred to the relay's               relay              by a check alone
+no way to a server                            client             by a check alone
 the Teredo prefix leads elsewhere             relay              while it runs
 another program changed the tunnel            client, relay      while it runs
 datagrams to the port do not arrive           every role         once, by L{miredo.service.selftest}
@@ -12,15 +14,14 @@ datagrams to the port do not arrive           every role         once, by L{mire
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from twisted.logger import Logger
 
-from miredo.address.endpoint import show_ipv6
-from miredo.config import RelayConfig, RoleConfig, TunnelConfig
-from miredo.kernel.interfaces import INetwork, ITunnel
-from miredo.service.announcements import Configured
+from miredo.address.endpoint import show_ipv4, show_ipv6
+from miredo.config import ClientConfig, RelayConfig, RoleConfig, TunnelConfig
+from miredo.kernel.interfaces import IEndpoints, INetwork, ITunnel
+from miredo.service.configuring import Configured
 
 STRICT = "1"
 """rp_filter of RFC 3704 2.2; 2 is the loose one of 2.4 (networking/ip-sysctl of the kernel)."""
@@ -28,6 +29,8 @@ USUAL_METRIC = 1024
 """Of a route for IPv6 that was given none."""
 RUN = "/run"
 """Where NetworkManager and systemd-networkd keep what they know of links."""
+STATE_LIMIT = 1 << 14
+"""Bytes of what networkd keeps of a link that are read. Ours."""
 
 
 class Finding(NamedTuple):
@@ -88,11 +91,32 @@ def ipv6_off(network: INetwork, link: str) -> Finding | None:
 
 def prefix_taken(network: INetwork, prefix: bytes) -> Finding | None:
     """A route to the prefix that leaves the relay's no place; on the relay's host it leads past the relay."""
-    if not network.has_route(prefix + bytes(12), 32, USUAL_METRIC):
+    whole = prefix + bytes(12), 32
+    if (*whole, USUAL_METRIC) not in network.routes_within(*whole):
         return None
     place = f"{show_ipv6(prefix + bytes(12))}/32"
     what = f"there is a route to {place} on this host already, and the relay is to have it"
     return Finding(what, f"ip -6 route del {place}", prevents=True)
+
+
+def preferred(network: INetwork, prefix: bytes) -> list[Finding]:
+    """Routes that the kernel would prefer to a relay's that does not run yet; later L{leads_elsewhere} finds them."""
+    routes = network.routes_within(prefix + bytes(12), 32)
+    found = []
+    for destination, length, metric in routes:
+        if length > 32 or metric < USUAL_METRIC:
+            place = f"{show_ipv6(destination)}/{length}"
+            what = f"there is a route to {place} with metric {metric} on this host, which is preferred to the relay's"
+            found.append(Finding(what, f"ip -6 route del {place} metric {metric}"))
+    return found
+
+
+def unreachable(config: ClientConfig, network: INetwork) -> list[Finding]:
+    """Servers that nothing leads to; a name is not looked up."""
+    addresses = [server for pair in config.servers for server in pair if isinstance(server, bytes)]
+    lost = [show_ipv4(address) for address in addresses if network.link_to(address) is None]
+    cure = "ip route show; give this host an IPv4 default route"
+    return [Finding(f"there is no route to the server's address {address}", cure) for address in lost]
 
 
 def forwarding_off(network: INetwork) -> Finding | None:
@@ -149,23 +173,22 @@ def leads_elsewhere(network: INetwork, prefix: bytes, tunnel: ITunnel) -> Findin
     return Finding(what, f"ip -6 route show {place}; ip -6 rule show; delete what is not {tunnel.name}'s")
 
 
-def tampered(network: INetwork, tunnel: ITunnel, ours: Configured, own_namespace: bool) -> Finding | None:
-    """Whether the tunnel is not as the role made it, which must be another program's doing.
-
-    @param own_namespace: it is not in the namespace that the machine's network managers know.
-    """
+def tampered(network: INetwork, tunnel: ITunnel, ours: Configured, endpoints: IEndpoints) -> Finding | None:
+    """Whether the tunnel is not as the role made it, which must be another program's doing."""
     what = _difference(network, tunnel, ours)
     if what is None:
         return None
     if switched_off := ipv6_off(network, tunnel.name):
         return switched_off._replace(prevents=False)
     kind = " ".join(what.split()[:3])  # "it was set", "our route to"
-    return Finding(f"another program manages {tunnel.name}: {what}", _leave_alone(tunnel, own_namespace), kind=kind)
+    return Finding(f"another program manages {tunnel.name}: {what}", _leave_alone(tunnel, endpoints), kind=kind)
 
 
 def _difference(network: INetwork, tunnel: ITunnel, ours: Configured) -> str | None:
     if network.index_of(tunnel.name) != tunnel.index:
         return "it was renamed or deleted"
+    if not ours.alone and not ours.addresses:
+        return None  # a hook sets it down if it likes
     if not network.is_up(tunnel.index):
         return "it was set down"
     found = network.addresses(tunnel.index)
@@ -173,7 +196,7 @@ def _difference(network: INetwork, tunnel: ITunnel, ours: Configured) -> str | N
         if (address, length) not in found:
             return f"our address {show_ipv6(address)}/{length} is gone"
     for address, length in found:
-        if len(address) == 16 and (address, length) not in ours.addresses:
+        if ours.alone and len(address) == 16 and (address, length) not in ours.addresses:
             return f"it has an address that is not ours, {show_ipv6(address)}/{length}"
     routes = [(destination, length) for destination, length, _ in network.routes(tunnel.index)]
     for destination, length in ours.routes:
@@ -182,14 +205,18 @@ def _difference(network: INetwork, tunnel: ITunnel, ours: Configured) -> str | N
     return None
 
 
-def _leave_alone(tunnel: ITunnel, own_namespace: bool) -> str:
-    """How to make the program that most likely did it leave the tunnel alone."""
-    if not own_namespace and _managed_by_networkd(tunnel.index):
+def _leave_alone(tunnel: ITunnel, endpoints: IEndpoints) -> str:
+    """
+    How to make the program that most likely did it leave the tunnel alone.
+
+    The machine's network managers know no namespace but the process's own.
+    """
+    if endpoints.namespace is None and _managed_by_networkd(tunnel.index, endpoints):
         return (
             f"a file /etc/systemd/network/10-{tunnel.name}.network with [Match] Name={tunnel.name} and "
             "[Link] Unmanaged=yes, then networkctl reload (systemd-networkd)"
         )
-    if not own_namespace and os.path.isdir(f"{RUN}/NetworkManager"):
+    if endpoints.namespace is None and _is_folder(f"{RUN}/NetworkManager", endpoints):
         return (
             f"a file /etc/NetworkManager/conf.d/{tunnel.name}.conf with [keyfile] and "
             f"unmanaged-devices=interface-name:{tunnel.name}, then nmcli general reload (NetworkManager)"
@@ -197,9 +224,19 @@ def _leave_alone(tunnel: ITunnel, own_namespace: bool) -> str:
     return f"find it (ip monitor), have it leave {tunnel.name} alone, and restart this program"
 
 
-def _managed_by_networkd(index: int) -> bool:
+def _managed_by_networkd(index: int, endpoints: IEndpoints) -> bool:
     try:
-        with open(f"{RUN}/systemd/netif/links/{index}") as state:
-            return "ADMIN_STATE=unmanaged" not in state.read().split()
+        state = endpoints.read_file(f"{RUN}/systemd/netif/links/{index}", STATE_LIMIT)
     except OSError:
         return False
+    return b"ADMIN_STATE=unmanaged" not in state.split()
+
+
+def _is_folder(path: str, endpoints: IEndpoints) -> bool:
+    try:
+        endpoints.read_file(path, 1)
+    except IsADirectoryError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 class Hangup(Service):
     """Has something called in the reactor when the signal comes, for as long as it runs.
 
-    To be started in the main thread, which is the only one that Python lets set what a signal does.
+    To be started in the main thread, which is the only one that Python lets set what a signal does. A signal that was
+    held back until then has come.
     """
 
     def __init__(self, reactor: IReactorFromThreads, call: Callable[[], object]) -> None:
@@ -25,6 +26,7 @@ class Hangup(Service):
     def startService(self) -> None:
         super().startService()
         self._before = signal.signal(signal.SIGHUP, self._came)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
     def stopService(self) -> None:
         if self.running:

@@ -9,15 +9,11 @@ so on) are not asked. TCP is not used: of an answer that was cut short, what is 
 
 from __future__ import annotations
 
-import os
-
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import DatagramProtocol
 from twisted.names import dns
-from twisted.names.hosts import searchFileForAll
-from twisted.python.filepath import FilePath
 
 from miredo.address.endpoint import Dice, IPv4, parse_ipv4, show_ipv4
 from miredo.kernel.interfaces import IClock, IEndpoints
@@ -35,6 +31,8 @@ CHAIN_LIMIT = 16
 """Aliases that are followed. Ours."""
 FILE_LIMIT = 1 << 16
 """Bytes of resolv.conf that are read. Ours."""
+HOSTS_LIMIT = 1 << 24
+"""Bytes of hosts(5) that are read: some people keep half a million names there. Ours."""
 CODES = {dns.EFORMAT: "FORMERR", dns.ESERVER: "SERVFAIL", dns.ENOTIMP: "NOTIMP", dns.EREFUSED: "REFUSED"}
 """The names of response codes (RFC 1035 4.1.1)."""
 
@@ -58,7 +56,7 @@ class HostNames:
         return Deferred.fromCoroutine(self._look_up(name.removesuffix(".")))
 
     async def _look_up(self, name: str) -> list[IPv4]:
-        addresses = _ipv4_among(searchFileForAll(FilePath(self._path("hosts")), name.encode()))
+        addresses = _ipv4_among(listed_addresses(self._read("hosts", HOSTS_LIMIT)[1], name))
         if addresses:
             return addresses
         answer = await self._ask_in_turn(name)
@@ -105,25 +103,27 @@ class HostNames:
             await maybeDeferred(IListeningPort(port).stopListening)
 
     def _name_servers(self) -> list[str]:
-        listed = listed_name_servers(self._resolv_conf()) or [USUAL_NAME_SERVER]
+        path, text = self._read("resolv.conf", FILE_LIMIT)
+        listed = listed_name_servers(text) or [USUAL_NAME_SERVER]
         usable = [server for server in listed if _ipv4_among([server])]
         if not usable:
-            path = self._path("resolv.conf")
             raise DNSLookupError(f"{path} names IPv6 name servers only, and just those with an IPv4 address are asked")
         return usable[:NAME_SERVERS]
 
-    def _resolv_conf(self) -> str:
-        try:
-            with open(self._path("resolv.conf"), "rb") as file:
-                return file.read(FILE_LIMIT).decode("latin-1")
-        except OSError:
-            return ""
-
-    def _path(self, name: str) -> str:
-        """A file of the namespace's own, if there is one, as C{ip netns exec} has it."""
-        own = f"{self._etc}/netns/{self._endpoints.namespace}/{name}"
-        shared = f"{self._etc}/{name}"
-        return own if self._endpoints.namespace is not None and os.path.exists(own) else shared
+    def _read(self, name: str, limit: int) -> tuple[str, str]:
+        """A file of the namespace's own, if there is one, as C{ip netns exec} has it: its path, and what is in it."""
+        folders = [self._etc]
+        if self._endpoints.namespace is not None:
+            folders.insert(0, f"{self._etc}/netns/{self._endpoints.namespace}")
+        for folder in folders:
+            path = f"{folder}/{name}"
+            try:
+                return path, self._endpoints.read_file(path, limit).decode("latin-1")
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return path, ""
+        return f"{self._etc}/{name}", ""
 
 
 class Question(DatagramProtocol):
@@ -193,6 +193,12 @@ def addresses_in(message: dns.Message, name: str) -> list[IPv4]:
             return addresses
         here = aliases[0]
     return []
+
+
+def listed_addresses(text: str, name: str) -> list[str]:
+    """What a hosts(5) has for a name, IPv6 addresses too."""
+    lines = (line.partition("#")[0].split() for line in text.splitlines())
+    return [words[0] for words in lines if name.lower() in (word.lower() for word in words[1:])]
 
 
 def listed_name_servers(text: str) -> list[str]:

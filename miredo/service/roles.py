@@ -31,9 +31,11 @@ from miredo.config import (
     TunnelConfig,
 )
 from miredo.kernel.interfaces import INetwork, ITunnel
-from miredo.service.announcements import Configured, TunnelAddress
+from miredo.service.announcements import TunnelAddress
+from miredo.service.configuring import Configured
 from miredo.service.diagnosis import Diagnosis, Finding, leads_elsewhere, of_host, tampered
 from miredo.service.hints import hear_unreachable
+from miredo.service.hooks import configuring
 from miredo.service.neighbourhood import Neighbourhood
 from miredo.service.protocols import (
     OtherPort,
@@ -44,6 +46,7 @@ from miredo.service.protocols import (
     TunnelProtocol,
 )
 from miredo.service.recorder import FlightRecorder
+from miredo.service.refusals import Refusals
 from miredo.service.secretfile import BadSecretFileError, read_credentials
 from miredo.service.selftest import SelfTest, place_of, stopped, unreached
 from miredo.service.servernames import ServerNames
@@ -94,7 +97,7 @@ class RoleService(Service, Generic[Config]):
         if config != self.config:
             return False
         try:
-            return self._credentials is None or self._credentials == read_credentials(self._credentials_file)
+            return self._credentials is None or self._credentials == self._read_credentials(self._credentials_file)
         except (OSError, BadSecretFileError):
             return True  # what cannot be read now was good once, and is used until it can
 
@@ -120,6 +123,7 @@ class RoleService(Service, Generic[Config]):
 
     def startService(self) -> None:
         super().startService()
+        self._log.info("{role}: Starting...", role=self.name)
         for protocol, port in self._receiving:
             self._test(protocol, port)
 
@@ -156,7 +160,7 @@ class RoleService(Service, Generic[Config]):
         if path is None:
             return make(around.dice)
         with blaming(self.config, "Record"):
-            self.recorder = FlightRecorder(self.config.title, path, around.dice, around.clock.now)
+            self.recorder = FlightRecorder(self.config.title, path, around.endpoints, around.dice, around.clock.now)
         self._open.callback(self.recorder.close)
         core = make(self.recorder.dice)
         self.recorder.watch(core)
@@ -167,11 +171,14 @@ class RoleService(Service, Generic[Config]):
         if path is None:
             return []
         try:
-            self._credentials_file, self._credentials = path, read_credentials(path)
+            self._credentials_file, self._credentials = path, self._read_credentials(path)
             return self._credentials
         except (OSError, BadSecretFileError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise StartFailure(f"{self.config.where('SecretFile')}: {reason}") from error
+
+    def _read_credentials(self, path: str) -> list[Credential]:
+        return read_credentials(path, self._surroundings.endpoints.open_file)
 
     def _close(self) -> Deferred[None]:
         """Close the ports, then everything else, the last first."""
@@ -223,7 +230,6 @@ class TunnelService(RoleService[Config]):
 
     def startService(self) -> None:
         super().startService()
-        self._log.info("{role}: Starting...", role=self.name)
         self.protocol.begin()
 
     def _noticed(self, network: INetwork) -> None:
@@ -233,7 +239,7 @@ class TunnelService(RoleService[Config]):
 
     def diagnose(self, network: INetwork) -> Finding | None:
         """What is wrong with the tunnel."""
-        return tampered(network, self._tunnel, self.configured, self._surroundings.endpoints.namespace is not None)
+        return tampered(network, self._tunnel, self.configured, self._surroundings.endpoints)
 
     @property
     def configured(self) -> Configured:
@@ -255,6 +261,7 @@ class TeredoClientService(TunnelService[ClientConfig]):
     """A Teredo client."""
 
     protocol: TeredoClientProtocol
+    _address: TunnelAddress | None = None
     _names: ServerNames | None = None
     _neighbourhood: Neighbourhood | None = None
     _needless = False
@@ -288,10 +295,11 @@ class TeredoClientService(TunnelService[ClientConfig]):
                 probe_filtering=config.probe_filtering,
             )
         )
+        configurer = configuring(config, around, network, tunnel)
         self._address = address = TunnelAddress(
-            config.title, network, tunnel, config.route_metric, around.clock, has_secret=credential is not None
+            config.title, network, tunnel, around.clock, configurer, has_secret=credential is not None
         )
-        self._open.callback(address.close)
+        self._beneath = self._open.pop_all()  # what a hook may need until it has ended
         self.protocol = TeredoClientProtocol(config.title, core, around.clock, tunnel, icmpv6, address, around.observer)
         self.open_port(config)
         with blaming(config, "BindPort"):
@@ -330,7 +338,7 @@ class TeredoClientService(TunnelService[ClientConfig]):
 
     @property
     def configured(self) -> Configured:
-        return self._address.configured
+        return Configured() if self._address is None else self._address.configured
 
     def _rest_if_needless(self, network: INetwork) -> None:
         """RFC 4380 5.5: no Teredo where there is other IPv6 connectivity, unless it was asked for by name."""
@@ -349,6 +357,8 @@ class TeredoClientService(TunnelService[ClientConfig]):
         return credentials[0] if credentials else None
 
     def startService(self) -> None:
+        if self._address is not None:
+            self._address.begin()
         super().startService()
         if self._neighbourhood is not None:
             self._neighbourhood.look()
@@ -359,6 +369,14 @@ class TeredoClientService(TunnelService[ClientConfig]):
         looked_up = succeed(None) if self._names is None else self._names.end()
         stopped = super().stopService().addCallback(lambda _: self._others_closed())
         return looked_up.addCallback(lambda _: stopped)
+
+    def _close(self) -> Deferred[None]:
+        """The tunnel goes once nobody configures it any more; everything above it at once."""
+        closed = super()._close()
+        if self._address is None:
+            return closed
+        ended = self._address.end().addCallback(lambda _: self._beneath.close())
+        return ended.addCallback(lambda _: closed)
 
     def _others_closed(self) -> Deferred[None]:
         """The core's last act was to have its other ports closed."""
@@ -494,6 +512,9 @@ class TeredoServerService(RoleService[ServerConfig]):
             first=show_ipv4(self.config.bind_address),
             second=show_ipv4(self.config.bind_address2),
         )
+        if self._credentials:
+            refusals = Refusals(self.config.title, self.protocols[0].core.drops, self._surroundings.clock)
+            self._open.callback(refusals.end)
         say_sunset(self.config.title, self.config.sunset, self._surroundings.today())
 
 

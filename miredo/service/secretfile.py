@@ -11,7 +11,10 @@ The file must be its owner's alone.
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections.abc import Callable
+from errno import EINVAL, EISDIR
 
 from miredo.teredo.security import Algorithm, Credential
 from miredo.wire.encapsulation import FIELD_LIMIT
@@ -21,24 +24,30 @@ LARGEST_FILE = 1 << 20
 SHORTEST_SECRET = 16
 """Bytes: an HMAC's key should not be shorter than half its hash (RFC 2104 3). Ours."""
 EXPIRING = "expiring"
+_LIKE_AN_ALGORITHM = re.compile(rb"hmac-.*|(hmac[-_]?)?(md5|sha-?[0-9]+)", re.IGNORECASE)
+"""What somebody writes who means an algorithm; taken for the first word of a secret, it would fit nobody else's."""
 
 
 class BadSecretFileError(ValueError):
     """A secret file that cannot be used; the text names the line and never the secret."""
 
 
-def read_credentials(path: str) -> list[Credential]:
+def read_credentials(path: str, open_file: Callable[[str], int]) -> list[Credential]:
     """
     The credentials of a file, in its order.
 
+    @param open_file: of L{IEndpoints<miredo.kernel.interfaces.IEndpoints>}.
     @raise OSError: it cannot be read.
     @raise BadSecretFileError: others may read it, or a line of it cannot be used.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        descriptor = open_file(path)
+    except OSError as error:
+        if error.errno in (EINVAL, EISDIR):
+            raise BadSecretFileError("is not a file") from error
+        raise
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadSecretFileError("is not a file")
         if status.st_uid not in (0, os.geteuid()):
             raise BadSecretFileError("belongs to another user; cure: chown it to who starts the program")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -82,7 +91,7 @@ def _credential(line: bytes) -> Credential:
             algorithm, rest = Algorithm(word.decode()), after
         elif word == EXPIRING.encode():
             expiring, rest = True, after
-        elif word.startswith(b"hmac-"):
+        elif _LIKE_AN_ALGORITHM.fullmatch(word):
             raise ValueError(f"there is no such algorithm; there are {', '.join(Algorithm)}")
         else:
             break

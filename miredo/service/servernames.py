@@ -84,10 +84,11 @@ class ServerNames:
         """Look up nothing more; fires when every socket is closed. Twice is once."""
         before, self._ended = self._ended, True
         self._again.cancel()
-        if before or self._under_way is None:
+        under_way = self._under_way
+        if before or under_way is None:
             return succeed(None)
-        self._under_way.cancel()
-        return self._under_way
+        under_way.cancel()  # which may be its end
+        return under_way
 
     # ------------------------------------------------------------ when
 

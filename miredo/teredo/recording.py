@@ -232,6 +232,8 @@ def parse_recording(data: bytes) -> Recording:
 
     @raise DamagedRecording: it is none, or not as it was written.
     """
+    if not data:
+        raise DamagedRecording("it is empty: it is written when the role ends")
     if not data.startswith(MAGIC):
         raise DamagedRecording("it does not begin as a recording of this version does")
     chunks = _chunks(data, len(MAGIC))

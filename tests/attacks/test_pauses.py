@@ -9,7 +9,7 @@ import pytest
 
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.libc import set_timer
-from miredo.tap import spare_the_lasting
+from miredo.service.daemon import spare_the_lasting
 from tests.namespaced import install_reactor, run_reactor, until
 
 

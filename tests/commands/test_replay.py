@@ -131,7 +131,7 @@ def test_a_refused_packet_and_an_error_of_the_core_are_told(
 @pytest.mark.parametrize(
     ("octets", "reason"),
     [
-        (b"", "does not begin as a recording"),
+        (b"", "is empty: it is written when the role ends"),
         (b"\x80\x04cposix\nsystem\n(S'true'\ntR.", "does not begin as a recording"),
         (b"miredo recording 1\n", "does not say what was recorded"),
         (b"miredo recording 1\n\0\0", "cut short"),

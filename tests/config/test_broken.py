@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Broken files, each with what is said of it.
 
-L{MIREDO_REFUSES} are cases of miredo-checkconf 1.2.6 too; the first six rows of L{OURS} it passes in silence.
+L{MIREDO_REFUSES} are cases of miredo-checkconf 1.2.6 too; the first six rows of L{OURS} it passes in silence. Whole
+texts are in C{refusals.txt}, beside what miredo-checkconf says.
 One of its cases is none of ours: a server's name is looked up by the role, not by the parser.
 """
 
@@ -111,7 +112,7 @@ OURS = [
     ),
     pytest.param(
         f"{SERVER}ServerAddress 192.0.2.3\nServerAddress2 192.0.2.9",
-        "3:16: error: ServerAddress2: ServerAddress2 belongs to one ServerAddress, and there are several",
+        "3:16: error: ServerAddress2: it belongs to one ServerAddress, and there are several",
         id="one second address, two servers",
     ),
     pytest.param(
@@ -155,7 +156,9 @@ OURS = [
     pytest.param(f"{SERVER}Chroot run", "2:8: error: Chroot: run is not an absolute path", id="relative path"),
     pytest.param(f"{SERVER}User a:b", '2:7: error: User: ":" cannot be in the name of a user', id="user"),
     pytest.param(f"{SERVER}BindPort 1\x00", "2:11: error: character U+0000 has no place", id="NUL"),
-    pytest.param(f"{SERVER}Bind\u00a0Port 1", "2:5: error: character U+00A0 has no place", id="no-break space"),
+    pytest.param(
+        f"{SERVER}Bind\u00a0Port 1", "2:5: error: character U+00A0 (NO-BREAK SPACE) has no place", id="no-break space"
+    ),
     pytest.param("ServerBindAddress 192.168.1.1", "1:19: error: ServerBindAddress: 192.168.1.1 is in", id="server"),
     pytest.param("ServerBindAddress a.example", "a.example is not an IPv4 address", id="server by name"),
 ]
@@ -244,8 +247,15 @@ def test_a_path_with_a_nul_is_refused_like_any_other() -> None:
     assert "null byte" in str(refusal(lambda: load("a\0b")))
 
 
-def test_a_long_comment_is_none_of_our_business() -> None:
-    assert parse(f"# {'x' * 5000}\n{SERVER}", "miredo.conf", strict=True).roles
+def test_a_long_comment_is_an_error_but_a_daemon_only_warns_of_it() -> None:
+    text = f"# {'x' * 5000}\n{SERVER}"
+    assert "1:1: error: the comment has 5002 bytes" in str(refusal(lambda: parse(text, "miredo.conf", strict=True)))
+    (warning,) = parse(text, "miredo.conf").warnings
+    assert (warning.line, warning.severity) == (1, "warning")
+
+
+def test_a_comment_may_be_in_any_encoding() -> None:
+    assert parse(b"# R\xe9mi\n" + SERVER.encode(), "miredo.conf", strict=True).warnings == ()
 
 
 def test_the_longest_line_is_a_kilobyte() -> None:

@@ -84,3 +84,17 @@ def test_an_error_can_be_caught_by_its_parts() -> None:
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.column, problem.span) == ("miredo.conf", 2, 10, 3)
     assert problem.source == "BindPort abc"
+
+
+def test_a_fault_far_to_the_right_is_shown_with_what_is_around_it() -> None:
+    shown = complaint(f"RelayType cone\nAllowIPv4 {'10.0.0.0/8 ' * 30}x {'10.0.0.0/8 ' * 30}").splitlines()
+    assert len(shown[1]) == 162
+    assert (shown[1][2], shown[1][-1]) == ("…", "…")
+    assert shown[1][shown[2].index("^")] == "x"
+
+
+def test_a_letter_that_takes_two_columns_moves_the_caret_by_two() -> None:
+    assert complaint("ServerAddress a\nInterfaceName 東 1").splitlines()[1:3] == [
+        "  InterfaceName 東 1",
+        f"{' ' * 18}^",
+    ]

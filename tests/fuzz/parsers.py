@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The parsers as targets: nothing but the documented error comes out, and what was read is written again."""
 
+from errno import EINVAL, ENAMETOOLONG, EPERM
 from zlib import crc32
 
 from twisted.names import dns
@@ -15,6 +16,8 @@ from miredo.address.endpoint import (
 )
 from miredo.address.teredo import ALL_NODES, LINK_LOCAL_PREFIX
 from miredo.config import Configuration
+from miredo.kernel.privileged.boxes import MalformedBox, decode, encode
+from miredo.kernel.privileged.commands import Command, box_of, command_in
 from miredo.lab.ladder import describe, describe_ipv6
 from miredo.lab.nat import parse_behaviour
 from miredo.service.names import Question, addresses_in
@@ -39,9 +42,11 @@ from miredo.wire.reader import MalformedPacket
 from miredo.wire.trailers import DiscardPacket, NonceTrailer, emit_trailer, nonce_in, parse_trailers
 from miredo.wire.udp import emit_udp, parse_udp
 from tests.config.test_properties import check, outcome
+from tests.kernel.privileged.test_permits import usual_permits
 from tests.wire.test_mutations import repaired
 from tests.wire.vectors import CLIENT_A, CLIENT_B, SERVER, SERVER_B
 
+PERMITS = usual_permits()
 LINK_LOCAL = LINK_LOCAL_PREFIX + bytes(7) + b"\x01"
 
 
@@ -224,3 +229,23 @@ def name_answer(data: bytes) -> None:
     question.datagramReceived(data, ("192.0.2.53", 53))
     for message in found:
         assert all(len(address) == 4 for address in addresses_in(message, name))
+
+
+def commands(data: bytes) -> None:
+    """What a worker sends its privileged child: a box, a command, and perhaps a permitted one."""
+    try:
+        box = decode(data)
+        assert encode(box) == data
+        command = command_in(box)
+    except MalformedBox:
+        return
+    assert command_in(box_of(command)) == command
+    assert _refusal(command) in (None, EPERM, EINVAL, ENAMETOOLONG)
+
+
+def _refusal(command: Command) -> int | None:
+    try:
+        PERMITS.check(command)
+    except OSError as refused:
+        return refused.errno
+    return None

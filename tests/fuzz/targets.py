@@ -10,6 +10,8 @@ from twisted.names import dns
 
 from miredo.address.endpoint import endpoint, ipv4_of, show_endpoint, show_ipv4, show_ipv6
 from miredo.address.teredo import ALL_NODES, compose, mapped_of
+from miredo.kernel.privileged.boxes import encode
+from miredo.kernel.privileged.commands import box_of
 from miredo.lab.nat import BEHAVIOURS, FAMILIAR, NatBehaviour, PortAssignment
 from miredo.teredo.mire import Mire
 from miredo.teredo.recording import Recorder
@@ -26,6 +28,7 @@ from miredo.wire.udp import UDPDatagram, emit_udp
 from tests.fuzz import cores, parsers
 from tests.fuzz.cores import Answering
 from tests.fuzz.trial import ADDRESSES, DURATIONS, ENDPOINTS, SCOPE, Dice, Kind, Step, teredo
+from tests.kernel.privileged.test_permits import PERMITTED
 from tests.teredo.cores import (
     MAPPED,
     NATIVE,
@@ -188,6 +191,10 @@ def secret_files() -> Iterator[bytes]:
     yield b"a hmac-sha256 hex:" + b"0f" * 16 + b"\nb expiring hmac-md5 another secret of mine\n"
 
 
+def permitted_commands() -> Iterator[bytes]:
+    yield from (encode(box_of(command)) for command in PERMITTED)
+
+
 def name_answers() -> Iterator[bytes]:
     """An address, and one behind an alias."""
     for records in ((("teredo.example.org", dns.Record_A("192.0.2.1")),), ALIASED):
@@ -233,5 +240,6 @@ TARGETS = {
     "mire": Target(cores.mire, mire_inputs, longest=256),
     "discovery": Target(cores.discovery, discovery_inputs, longest=256),
     "secrets": Target(parsers.secrets, secret_files, longest=256),
+    "commands": Target(parsers.commands, permitted_commands, longest=256),
     "name-answer": Target(parsers.name_answer, name_answers),
 }

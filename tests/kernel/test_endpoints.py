@@ -15,14 +15,14 @@ from zope.interface.verify import verifyObject
 
 from miredo.address.endpoint import endpoint, parse_ipv4, parse_ipv6
 from miredo.kernel.endpoints import KernelEndpoints
-from miredo.kernel.interfaces import IEndpoints, IICMPErrors, IICMPv6, IRawIPv6, ITunnel
+from miredo.kernel.interfaces import IEndpoints, IICMPErrors, IICMPv6, INetwork, IRawIPv6, ITunnel
 from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWUSER, MS_BIND, mount, unshare
 from miredo.kernel.namespaces import create_namespace, entered
 from miredo.kernel.sockets import write_with_ttl
 from miredo.kernel.tun import QUEUE_LENGTH
 from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable, parse_unreachable
 from miredo.wire.ipv4 import parse_ipv4_packet
-from tests.kernel.bench import Bench, Recorder, contract, refused_with, stop
+from tests.kernel.bench import Bench, Recorder, contract_of_all, refused_with, stop
 from tests.namespaced import install_reactor, pause, run_reactor, until
 
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
@@ -37,7 +37,7 @@ IFF_UP = 1
 
 def join(kind: "Bench | Kernel", left: str, right: str) -> None:
     """Join two namespaces by a pair of links with addresses of both families."""
-    here, there = kind.endpoints(left).network(), kind.endpoints(right).network()
+    here, there = kind.plumbing(left), kind.plumbing(right)
     here.add_veth("veth0", "veth1", right)
     here.set_sysctl("net/ipv6/conf/veth0/accept_dad", 0)  # else the link-local address makes neighbours wait
     for network, name, ipv4, ipv6 in ((here, "veth0", LEFT, LEFT6), (there, "veth1", RIGHT, RIGHT6)):
@@ -56,6 +56,9 @@ class Kernel:
         if not os.path.exists(f"/run/netns/{namespace}"):
             create_namespace(namespace)
         return KernelEndpoints(namespace, install_reactor())
+
+    def plumbing(self, namespace: str) -> INetwork:
+        return self.endpoints(namespace).network()
 
 
 def capture_on(namespace: str, name: str) -> socket.socket:
@@ -84,14 +87,14 @@ def ones_complement_sum(data: bytes) -> int:
     return sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)) % 0xFFFF
 
 
-@contract
+@contract_of_all
 async def test_endpoints_keep_their_interface(bench: Bench) -> None:
     assert verifyObject(IEndpoints, bench.endpoints())
     assert bench.endpoints().namespace is None
     assert bench.endpoints("left").namespace == "left"
 
 
-@contract
+@contract_of_all
 async def test_datagrams_go_between_namespaces_both_ways(bench: Bench) -> None:
     left, right = bench.endpoints("left"), bench.endpoints("right")
     join(bench, "left", "right")
@@ -107,7 +110,7 @@ async def test_datagrams_go_between_namespaces_both_ways(bench: Bench) -> None:
     await stop(right_port)
 
 
-@contract
+@contract_of_all
 async def test_a_udp_port_keeps_its_interface(bench: Bench) -> None:
     port = bench.endpoints().listen_udp(Recorder(), "127.0.0.1", 0)
     assert verifyObject(IUDPTransport, port)
@@ -115,7 +118,7 @@ async def test_a_udp_port_keeps_its_interface(bench: Bench) -> None:
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_protocol_knows_its_transport_until_the_port_stops(bench: Bench) -> None:
     protocol = Recorder()
     port = bench.endpoints().listen_udp(protocol, "127.0.0.1", 0)
@@ -124,7 +127,7 @@ async def test_a_protocol_knows_its_transport_until_the_port_stops(bench: Bench)
     assert protocol.transport is None
 
 
-@contract
+@contract_of_all
 async def test_datagrams_to_oneself_arrive_later(bench: Bench) -> None:
     protocol = Recorder()
     port = bench.endpoints().listen_udp(protocol, "127.0.0.1", 4000)
@@ -134,7 +137,7 @@ async def test_datagrams_to_oneself_arrive_later(bench: Bench) -> None:
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_datagram_to_nobody_does_no_harm(bench: Bench) -> None:
     protocol = Recorder()
     port = bench.endpoints().listen_udp(protocol, "127.0.0.1", 4000)
@@ -145,7 +148,7 @@ async def test_a_datagram_to_nobody_does_no_harm(bench: Bench) -> None:
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_datagram_that_is_too_long_is_refused(bench: Bench) -> None:
     port = bench.endpoints().listen_udp(Recorder(), "127.0.0.1", 0)
     with pytest.raises(MessageLengthError):
@@ -153,7 +156,7 @@ async def test_a_datagram_that_is_too_long_is_refused(bench: Bench) -> None:
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_datagram_with_a_ttl_of_its_own_arrives_as_any_other(bench: Bench) -> None:
     protocol = Recorder()
     port = bench.endpoints().listen_udp(protocol, "127.0.0.1", 4000)
@@ -164,7 +167,7 @@ async def test_a_datagram_with_a_ttl_of_its_own_arrives_as_any_other(bench: Benc
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_taken_port_is_refused(bench: Bench) -> None:
     endpoints = bench.endpoints()
     port = endpoints.listen_udp(Recorder(), "127.0.0.1", 4000)
@@ -176,26 +179,26 @@ async def test_a_taken_port_is_refused(bench: Bench) -> None:
     await stop(endpoints.listen_udp(Recorder(), "0.0.0.0", 4000))
 
 
-@contract
+@contract_of_all
 async def test_the_same_port_is_free_in_another_namespace(bench: Bench) -> None:
     ports = [bench.endpoints(name).listen_udp(Recorder(), "0.0.0.0", 4000) for name in ("left", "right")]
     for port in ports:
         await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_an_address_that_is_not_local_is_refused(bench: Bench) -> None:
     with refused_with(EADDRNOTAVAIL):
         bench.endpoints().listen_udp(Recorder(), "198.51.100.1", 4000)
 
 
-@contract
+@contract_of_all
 async def test_a_host_name_is_refused(bench: Bench) -> None:
     with refused_with(EINVAL):
         bench.endpoints().listen_udp(Recorder(), "localhost", 4000)
 
 
-@contract
+@contract_of_all
 async def test_a_tunnel_is_a_link_while_it_is_open(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     network = endpoints.network()
@@ -209,7 +212,7 @@ async def test_a_tunnel_is_a_link_while_it_is_open(bench: Bench) -> None:
     network.close()
 
 
-@contract
+@contract_of_all
 async def test_a_tunnel_takes_ip_packets_while_it_is_up(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     network = endpoints.network()
@@ -227,7 +230,7 @@ async def test_a_tunnel_takes_ip_packets_while_it_is_up(bench: Bench) -> None:
     network.close()
 
 
-@contract
+@contract_of_all
 async def test_a_tunnel_whose_name_is_taken_is_refused(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     tunnel = endpoints.open_tunnel("teredo", MTU)
@@ -238,7 +241,7 @@ async def test_a_tunnel_whose_name_is_taken_is_refused(bench: Bench) -> None:
     endpoints.open_tunnel("teredo", MTU).close()
 
 
-@contract
+@contract_of_all
 async def test_a_name_that_is_no_name_is_refused(bench: Bench) -> None:
     endpoints = bench.endpoints()
     with refused_with(ENAMETOOLONG):
@@ -249,7 +252,7 @@ async def test_a_name_that_is_no_name_is_refused(bench: Bench) -> None:
     endpoints.open_tunnel("a23456789012345", MTU).close()
 
 
-@contract
+@contract_of_all
 async def test_a_tunnel_can_be_asked_for_without_being_made(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     network = endpoints.network()
@@ -266,7 +269,7 @@ async def test_a_tunnel_can_be_asked_for_without_being_made(bench: Bench) -> Non
     network.close()
 
 
-@contract
+@contract_of_all
 async def test_a_tunnel_that_cannot_be_configured_leaves_nothing_behind(bench: Bench) -> None:
     endpoints = bench.endpoints("left")
     network = endpoints.network()
@@ -276,7 +279,7 @@ async def test_a_tunnel_that_cannot_be_configured_leaves_nothing_behind(bench: B
     network.close()
 
 
-@contract
+@contract_of_all
 async def test_a_raw_sender_refuses_what_is_no_packet(bench: Bench) -> None:
     raw = bench.endpoints().raw_ipv6()
     assert verifyObject(IRawIPv6, raw)
@@ -287,7 +290,7 @@ async def test_a_raw_sender_refuses_what_is_no_packet(bench: Bench) -> None:
     assert not raw.send(ipv6_packet(59, LEFT6, RIGHT6, b""))
 
 
-@contract
+@contract_of_all
 async def test_an_icmpv6_sender_keeps_its_interface(bench: Bench) -> None:
     icmpv6 = bench.endpoints().icmpv6()
     assert verifyObject(IICMPv6, icmpv6)
@@ -296,7 +299,7 @@ async def test_an_icmpv6_sender_keeps_its_interface(bench: Bench) -> None:
     assert not icmpv6.send(bytes(8), LEFT6)
 
 
-@contract
+@contract_of_all
 async def test_a_datagram_to_a_port_where_nobody_listens_is_told_by_an_icmp_error(bench: Bench) -> None:
     left = bench.endpoints("left")
     join(bench, "left", "right")
@@ -322,7 +325,7 @@ async def test_a_datagram_to_a_port_where_nobody_listens_is_told_by_an_icmp_erro
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_icmp_errors_of_another_namespace_are_not_heard(bench: Bench) -> None:
     left, right = bench.endpoints("left"), bench.endpoints("right")
     join(bench, "left", "right")

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from miredo.address.endpoint import parse_ipv4
 from miredo.kernel.interfaces import IEndpoints, IGroup, INetwork
 from miredo.kernel.namespaces import entered
-from tests.kernel.bench import Bench, KernelBench, Recorder, contract, refused_with, stop
+from tests.kernel.bench import Bench, KernelBench, Recorder, contract_of_all, refused_with, stop
 from tests.namespaced import run_reactor, until
 
 GROUP, PORT = "224.0.0.253", 3544
@@ -22,7 +22,7 @@ Received = list[tuple[bytes, tuple[str, int]]]
 def joined(bench: Bench, left: str = LEFT, right: str = RIGHT) -> tuple[IEndpoints, IEndpoints]:
     """Two namespaces at one wire."""
     ends = bench.endpoints("left"), bench.endpoints("right")
-    networks = [each.network() for each in ends]
+    networks = bench.plumbing("left"), bench.plumbing("right")
     networks[0].add_veth("veth0", "veth1", "right")
     for network, name, ipv4 in zip(networks, ("veth0", "veth1"), (left, right), strict=True):
         network.set_up(index_of(network, name))
@@ -64,7 +64,7 @@ class Member:
         await stop(self.port)
 
 
-@contract
+@contract_of_all
 async def test_a_group_keeps_its_interface(bench: Bench) -> None:
     left = Member(joined(bench)[0])
     assert verifyObject(IGroup, left.group)
@@ -72,7 +72,7 @@ async def test_a_group_keeps_its_interface(bench: Bench) -> None:
     await left.close()
 
 
-@contract
+@contract_of_all
 async def test_what_is_sent_to_a_group_comes_to_its_members_from_the_port_of_the_role(bench: Bench) -> None:
     left, right = map(Member, joined(bench))
     await bench.pause(0.05)
@@ -83,7 +83,7 @@ async def test_what_is_sent_to_a_group_comes_to_its_members_from_the_port_of_the
     await right.close()
 
 
-@contract
+@contract_of_all
 async def test_the_sender_does_not_hear_itself_nor_does_its_host(bench: Bench) -> None:
     here, there = joined(bench)
     left, neighbour, right = Member(here), Member(here, port=4001), Member(there)
@@ -95,7 +95,7 @@ async def test_the_sender_does_not_hear_itself_nor_does_its_host(bench: Bench) -
         await each.close()
 
 
-@contract
+@contract_of_all
 async def test_two_of_one_host_both_hear_the_group(bench: Bench) -> None:
     here, there = joined(bench)
     left, neighbour, right = Member(here), Member(here, port=4001), Member(there)
@@ -105,7 +105,7 @@ async def test_two_of_one_host_both_hear_the_group(bench: Bench) -> None:
         await each.close()
 
 
-@contract
+@contract_of_all
 async def test_what_comes_by_unicast_does_not_come_by_the_group(bench: Bench) -> None:
     here, there = joined(bench)
     server = Recorder()
@@ -120,7 +120,7 @@ async def test_what_comes_by_unicast_does_not_come_by_the_group(bench: Bench) ->
     await stop(serving)
 
 
-@contract
+@contract_of_all
 async def test_who_left_a_link_hears_nothing_there_and_hears_again_when_back(bench: Bench) -> None:
     here, there = joined(bench)
     left, right = Member(here), Member(there)
@@ -135,7 +135,7 @@ async def test_who_left_a_link_hears_nothing_there_and_hears_again_when_back(ben
     await right.close()
 
 
-@contract
+@contract_of_all
 async def test_a_link_that_is_not_there_is_left_out(bench: Bench) -> None:
     left = Member(joined(bench)[0])
     assert left.group.attend({4711: parse_ipv4(LEFT)}) == []
@@ -143,11 +143,11 @@ async def test_a_link_that_is_not_there_is_left_out(bench: Bench) -> None:
     await left.close()
 
 
-@contract
+@contract_of_all
 async def test_a_link_that_is_down_takes_nothing(bench: Bench) -> None:
     here, there = joined(bench)
     left, right = Member(here), Member(there)
-    network = here.network()
+    network = bench.plumbing("left")
     network.set_down(index_of(network, "veth0"))
     assert left.group.send(b"hello") is False
     network.set_up(index_of(network, "veth0"))
@@ -159,7 +159,7 @@ async def test_a_link_that_is_down_takes_nothing(bench: Bench) -> None:
     await right.close()
 
 
-@contract
+@contract_of_all
 async def test_a_closed_group_neither_hears_nor_sends(bench: Bench) -> None:
     here, there = joined(bench)
     left, right = Member(here), Member(there)
@@ -173,7 +173,7 @@ async def test_a_closed_group_neither_hears_nor_sends(bench: Bench) -> None:
     await right.close()
 
 
-@contract
+@contract_of_all
 async def test_who_has_the_port_of_all_addresses_is_in_the_way(bench: Bench) -> None:
     endpoints = bench.endpoints()
     port = endpoints.listen_udp(Recorder(), "0.0.0.0", PORT)
@@ -182,7 +182,7 @@ async def test_who_has_the_port_of_all_addresses_is_in_the_way(bench: Bench) -> 
     await stop(port)
 
 
-@contract
+@contract_of_all
 async def test_a_group_is_in_the_way_of_the_port_of_all_addresses_until_it_is_closed(bench: Bench) -> None:
     endpoints = bench.endpoints()
     port = endpoints.listen_udp(Recorder(), "127.0.0.1", 4000)

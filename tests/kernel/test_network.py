@@ -21,7 +21,8 @@ from fcntl import ioctl
 from functools import partial
 
 import pytest
-from pyroute2.netlink.rtnl import RTM_NEWROUTE
+from pyroute2.netlink.rtnl import RTM_GETRULE, RTM_NEWROUTE, RTM_NEWRULE
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionLost
@@ -32,8 +33,9 @@ from miredo.address.endpoint import parse_ipv4, parse_ipv6
 from miredo.kernel.interfaces import INetwork, IWatch
 from miredo.kernel.namespaces import create_namespace, entered
 from miredo.kernel.netlink import PROTOCOL, KernelNetwork, RouteSocket
+from miredo.kernel.openings import netlink_socket
 from miredo.kernel.watch import NetworkWatch
-from tests.kernel.bench import Bench, contract, refused_with
+from tests.kernel.bench import Bench, contract, contract_of_all, refused_with
 from tests.namespaced import install_reactor, pause, run_reactor, until
 
 HOST = parse_ipv4("192.0.2.1")
@@ -60,7 +62,7 @@ def joined(bench: Bench) -> tuple[INetwork, int]:
     return network, index
 
 
-@contract
+@contract_of_all
 async def test_a_network_keeps_its_interface(bench: Bench) -> None:
     network = bench.endpoints("left").network()
     watch = network.watch(lambda: None)
@@ -70,7 +72,7 @@ async def test_a_network_keeps_its_interface(bench: Bench) -> None:
     network.close()
 
 
-@contract
+@contract_of_all
 async def test_a_fresh_namespace_has_a_loopback(bench: Bench) -> None:
     network = bench.endpoints("left").network()
     assert network.links() == ["lo"]
@@ -529,7 +531,8 @@ def test_news_that_the_kernel_had_to_drop_are_told_as_a_change() -> None:
     network = kernel_network("left")
     told: list[str] = []
     with entered("left"):
-        watch = NetworkWatch(lambda: told.append("changed"), install_reactor(), buffer=4096)
+        hearing = netlink_socket(news=True, buffer=4096)
+    watch = NetworkWatch(lambda: told.append("changed"), install_reactor(), hearing)
     for last in range(1, 200):
         network.add_address(1, bytes([192, 0, 2, last]), 32)
 
@@ -588,11 +591,95 @@ def read(path: str) -> str:
 
 
 @contract
-async def test_a_route_is_there_for_exactly_its_prefix_and_metric(bench: Bench) -> None:
+async def test_the_routes_to_a_prefix_and_to_parts_of_it_are_known(bench: Bench) -> None:
     network, index = joined(bench)
-    assert not network.has_route(TEREDO, 32, 1024)
-    network.add_route(TEREDO, 32, index)
-    assert network.has_route(TEREDO, 32, 1024)
-    assert not network.has_route(TEREDO, 32, 9)
-    assert not network.has_route(TEREDO, 33, 1024)
+    network.add_route(bytes(16), 0, index)
+    assert network.routes_within(TEREDO, 32) == []
+    for length, metric in ((32, 1024), (33, 9), (32, 5)):
+        network.add_route(TEREDO, length, index, metric=metric)
+    assert network.routes_within(TEREDO, 32) == [(TEREDO, 32, 5), (TEREDO, 32, 1024), (TEREDO, 33, 9)]
+    assert network.routes_within(TEREDO, 33) == [(TEREDO, 33, 9)]
     network.close()
+
+
+@contract
+async def test_a_route_of_another_table_is_neither_a_way_out_nor_in_the_place_of_one(bench: Bench) -> None:
+    network, index = joined(bench)
+    for table in (84, 70000):
+        network.add_route(bytes(16), 0, index, table=table)
+        with refused_with(EEXIST):
+            network.add_route(bytes(16), 0, index, table=table)
+    assert network.ipv6_ways_out() == []
+    assert network.link_to(HOST6) is None
+    assert (bytes(16), 0, 1024) not in network.routes_within(bytes(16), 0)
+    network.add_route(bytes(16), 0, index)
+    assert network.routes(index) == [(bytes(16), 0, 1024)] * 3
+    for table in (84, 70000):
+        network.delete_route(bytes(16), 0, index, table=table)
+        with refused_with(ESRCH):
+            network.delete_route(bytes(16), 0, index, table=table)
+    assert network.ipv6_ways_out() == [(index, bytes(16), 1024)]
+    network.close()
+
+
+@contract
+async def test_rules_come_and_go(bench: Bench) -> None:
+    network = bench.endpoints("left").network()
+    assert network.rules() == []
+    network.add_rule(HOST6, 84, 32765)
+    with refused_with(EEXIST):
+        network.add_rule(HOST6, 84, 32765)
+    network.add_rule(NEIGHBOUR6, 70000, 100)
+    assert set(network.rules()) == {(HOST6, 84, 32765), (NEIGHBOUR6, 70000, 100)}
+    network.delete_rule(HOST6, 84, 32765)
+    with refused_with(ENOENT):
+        network.delete_rule(HOST6, 84, 32765)
+    assert network.rules() == [(NEIGHBOUR6, 70000, 100)]
+    network.close()
+
+
+@contract
+async def test_a_rule_is_a_leftover_once_no_link_has_its_source(bench: Bench) -> None:
+    network, index = joined(bench)
+    network.add_address(index, HOST6, 64)
+    network.add_rule(HOST6, 84, 32765)
+    network.add_rule(NEIGHBOUR6, 84, 32765)
+    assert network.remove_leftovers() == [NEIGHBOUR6]
+    assert network.remove_leftovers() == []
+    assert network.rules() == [(HOST6, 84, 32765)]
+    network.close()
+
+
+@contract
+async def test_a_table_without_a_name_is_not_found(bench: Bench) -> None:
+    network = bench.endpoints("left").network()
+    assert network.table_named("a table that nobody has") is None
+    network.close()
+
+
+@pytest.mark.namespaced
+def test_rules_of_others_are_neither_listed_nor_deleted() -> None:
+    network = kernel_network("left")
+    message = fibmsg()
+    message["family"], message["src_len"], message["action"] = socket.AF_INET6, 128, 1
+    message["attrs"] = [("FRA_SRC", "2001:db8::1"), ("FRA_TABLE", 84), ("FRA_PRIORITY", 32765), ("FRA_PROTOCOL", 4)]
+    with entered("left"):
+        route = RouteSocket()
+    route.ask(message, RTM_NEWRULE, CREATE, "rule")
+    assert len(route.ask(all_rules(), RTM_GETRULE, DUMP, "rules")) == 3  # local, main, and that one
+    assert network.rules() == []
+    assert network.remove_leftovers() == []
+    with refused_with(ENOENT):
+        network.delete_rule(HOST6, 84, 32765)
+    assert len(route.ask(all_rules(), RTM_GETRULE, DUMP, "rules")) == 3
+    route.close()
+    network.close()
+
+
+DUMP = 0x300
+
+
+def all_rules() -> fibmsg:
+    message = fibmsg()
+    message["family"] = socket.AF_INET6
+    return message

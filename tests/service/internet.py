@@ -75,9 +75,10 @@ class RecordingNetwork(MemoryNetwork):
         index: int,
         metric: int | None = None,
         gateway: IPv4 | IPv6 | None = None,
+        table: int | None = None,
     ) -> None:
         self._told("add route", destination)
-        super().add_route(destination, prefix_length, index, metric, gateway)
+        super().add_route(destination, prefix_length, index, metric, gateway, table)
 
     def delete_route(
         self,
@@ -86,9 +87,10 @@ class RecordingNetwork(MemoryNetwork):
         index: int,
         metric: int | None = None,
         gateway: IPv4 | IPv6 | None = None,
+        table: int | None = None,
     ) -> None:
         self._told("delete route", destination)
-        super().delete_route(destination, prefix_length, index, metric, gateway)
+        super().delete_route(destination, prefix_length, index, metric, gateway, table)
 
 
 class RecordingEndpoints(MemoryEndpoints):

@@ -6,11 +6,12 @@ from typing import cast
 import pytest
 from zope.interface.verify import verifyObject
 
-from miredo.address.endpoint import parse_endpoint, parse_ipv4, parse_ipv6
+from miredo.address.endpoint import parse_endpoint, parse_ipv4, parse_ipv6, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL
-from miredo.kernel.interfaces import INetwork
+from miredo.kernel.interfaces import INetwork, ITunnel
 from miredo.kernel.memory import MemoryClock, MemoryInternet
 from miredo.service.announcements import IAnnouncements, TunnelAddress
+from miredo.service.configuring import BuiltInConfiguring
 from miredo.teredo.actions import (
     Mapping,
     NatObserved,
@@ -36,7 +37,12 @@ def tunnel_address() -> tuple[RecordingEndpoints, TunnelAddress]:
     clock = MemoryClock()
     endpoints = RecordingEndpoints(MemoryInternet(clock), [(parse_ipv4("198.51.100.1"), 24)], None)
     tunnel = endpoints.open_tunnel("teredo", 1280)
-    return endpoints, TunnelAddress("client", endpoints.network(), tunnel, 1029, clock)
+    return endpoints, address_on(endpoints.network(), tunnel, clock)
+
+
+def address_on(network: INetwork, tunnel: ITunnel, clock: MemoryClock) -> TunnelAddress:
+    built_in = BuiltInConfiguring("client", network, tunnel, 1029, table=None)
+    return TunnelAddress("client", network, tunnel, clock, built_in)
 
 
 def configured(endpoints: RecordingEndpoints) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int, int]]]:
@@ -74,7 +80,7 @@ def slow_tunnel_address() -> tuple[RecordingEndpoints, SlowNetwork, MemoryClock,
     endpoints = RecordingEndpoints(MemoryInternet(clock), [(parse_ipv4("198.51.100.1"), 24)], None)
     tunnel = endpoints.open_tunnel("teredo", 1280)
     slow = SlowNetwork(endpoints.network())
-    return endpoints, slow, clock, TunnelAddress("client", cast("INetwork", slow), tunnel, 1029, clock)
+    return endpoints, slow, clock, address_on(cast("INetwork", slow), tunnel, clock)
 
 
 def test_the_default_route_waits_until_the_kernel_takes_packets_for_the_address() -> None:
@@ -85,7 +91,7 @@ def test_the_default_route_waits_until_the_kernel_takes_packets_for_the_address(
     slow.usable = True
     clock.advance(0.002)
     assert configured(endpoints)[1] == [ROUTE]
-    address.close()
+    address.end()
     assert clock.armed == []
 
 
@@ -132,7 +138,8 @@ def test_a_refused_address_is_one_line_in_the_log() -> None:
     endpoints.refuses.append(f"add address {ONE.hex()}")
     with logging() as logged:
         address.qualified(qualified(ONE))
-    assert logged.lines == [("error", "client: cannot configure teredo: add address: Operation not permitted")]
+    assert logged.at("error") == ["client: cannot configure teredo: add address: Operation not permitted"]
+    assert logged.at("info") == [f"client: New Teredo address/MTU ({show_ipv6(ONE)}, 1280)"]
     assert logged.failures == 0
     assert configured(endpoints) == ([], [])
 
@@ -142,7 +149,8 @@ def test_a_refused_route_takes_the_addresses_back() -> None:
     endpoints.refuses.append("add route")
     with logging() as logged:
         address.qualified(qualified(ONE))
-    assert logged.lines == [("error", "client: cannot configure teredo: add route: Operation not permitted")]
+    assert logged.at("error") == ["client: cannot configure teredo: add route: Operation not permitted"]
+    assert logged.at("info") == [f"client: New Teredo address/MTU ({show_ipv6(ONE)}, 1280)"]
     assert configured(endpoints) == ([], [])
 
 

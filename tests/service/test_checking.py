@@ -7,11 +7,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
-from miredo.address.endpoint import parse_ipv4
+from miredo.address.endpoint import parse_ipv4, parse_ipv6
 from miredo.config import parse
 from miredo.kernel.errors import refused
 from miredo.kernel.interfaces import IRawIPv6
-from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet, MemoryPort
+from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryHook, MemoryInternet, MemoryPort
 from miredo.service.checking import check, line
 from miredo.service.diagnosis import Finding
 
@@ -51,6 +51,13 @@ class Machine:
         self.host = Host(internet, [(parse_ipv4("192.0.2.1"), 28), (parse_ipv4("192.0.2.2"), 28)])
         self.host.stack.sysctls["net/ipv6/conf/all/forwarding"] = "1"
         self.client = Host(internet, [(parse_ipv4("198.51.100.7"), 24)], "client")
+        self.route(self.client, bytes(4), 0)
+
+    def route(self, host: Host, destination: bytes, length: int, metric: int | None = None) -> None:
+        network = host.network()
+        index = network.index_of("eth0")
+        assert index is not None
+        network.add_route(destination, length, index, metric)
 
     def namespace(self, name: str | None) -> Host:
         if name not in (None, "client"):
@@ -126,6 +133,29 @@ def test_an_interface_that_is_there_already_is_an_error() -> None:
     assert said.startswith("error: client a: a.conf:5: [client a]: InterfaceName (default teredo): interface teredo:")
 
 
+@pytest.mark.parametrize(("length", "metric"), [(32, 1), (33, 1024), (40, 2000)])
+def test_a_route_that_the_kernel_would_prefer_to_the_relays_is_a_warning(length: int, metric: int) -> None:
+    machine = Machine()
+    machine.route(machine.host, parse_ipv6("2001::"), length, metric)
+    machine.route(machine.host, parse_ipv6("2001::"), 32, 2000)
+    (said,) = machine.check()
+    assert said.startswith(f"warning: relay r: there is a route to 2001::/{length} with metric {metric} on this host")
+    assert said.endswith(f"cure: ip -6 route del 2001::/{length} metric {metric}")
+
+
+def test_servers_that_nothing_leads_to_are_a_warning() -> None:
+    machine = Machine()
+    network = machine.client.network()
+    index = network.index_of("eth0")
+    assert index is not None
+    network.delete_route(bytes(4), 0, index)
+    said = machine.check()
+    assert [one.partition(";")[0] for one in said] == [
+        f"warning: client a: there is no route to the server's address {address}"
+        for address in ("192.0.2.1", "192.0.2.2")
+    ]
+
+
 def test_a_lack_of_rights_is_an_error() -> None:
     machine = Machine()
     machine.host.lacking = True
@@ -164,3 +194,17 @@ def test_a_secret_file_is_read_and_a_recording_must_have_its_folder(tmp_path: Pa
     assert said.endswith("No such file or directory; cure: create it with mode 600")
     assert machine.check(text.replace("/recording", "/no/recording"))[1].endswith(f"cure: see to {tmp_path}/no")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hook_that_cannot_be_run_is_found() -> None:
+    machine = Machine()
+    hook = machine.client.hook("/etc/hook")
+    assert isinstance(hook, MemoryHook)
+    text = f"{ROLES}ClientHook /etc/hook\n"
+    assert machine.check(text) == []
+    hook.fault = refused(1, "hook /etc/hook", "not executable")
+    assert machine.check(text) == [
+        "error: client a: a.conf:8: ClientHook /etc/hook: hook /etc/hook: not executable; "
+        "cure: ls -l /etc/hook; chown root: /etc/hook; chmod 755 /etc/hook"
+    ]
+    assert hook.runs == []

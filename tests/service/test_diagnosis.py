@@ -9,12 +9,12 @@ import pytest
 
 from miredo.address.endpoint import parse_ipv4, parse_ipv6
 from miredo.address.teredo import SERVICE_PREFIX
-from miredo.assembly import CannotStart
 from miredo.config import ClientConfig, RelayConfig, ServerConfig
 from miredo.config.words import RelayType
-from miredo.kernel.memory import MemoryNetwork, MemoryStack
+from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet, MemoryNetwork, MemoryStack
 from miredo.service import diagnosis
-from miredo.service.announcements import Configured
+from miredo.service.configuring import Configured
+from miredo.service.daemon import CannotStart
 from miredo.service.diagnosis import Diagnosis, Finding, forwarding_off, of_host, strict_filter
 from tests.service.internet import ROLES, RecordingEndpoints, TeredoInternet, logging
 
@@ -265,13 +265,17 @@ def run_folder(folder: Path) -> Iterator[None]:
     diagnosis.RUN = before
 
 
-def cure(folder: Path, own_namespace: bool = False) -> str:
+def endpoints(namespace: str | None) -> MemoryEndpoints:
+    return MemoryEndpoints(MemoryInternet(MemoryClock()), namespace=namespace)
+
+
+def cure(folder: Path, namespace: str | None = None) -> str:
     """What to do about a foreign address."""
     internet, found, tunnel = qualified()
     found.add_address(tunnel, FOREIGN, 64)
     ours = Configured(tuple((one, length) for one, length in found.addresses(tunnel) if one != FOREIGN))
     with run_folder(folder):
-        finding = diagnosis.tampered(found, internet.client.tunnel, ours, own_namespace)
+        finding = diagnosis.tampered(found, internet.client.tunnel, ours, endpoints(namespace))
     assert finding is not None
     return finding.cure
 
@@ -286,13 +290,13 @@ def networkd(folder: Path, state: str) -> None:
 def test_network_manager_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "NetworkManager").mkdir()
     assert "unmanaged-devices=interface-name:teredo" in cure(tmp_path)
-    assert "find it" in cure(tmp_path, own_namespace=True)
+    assert "find it" in cure(tmp_path, namespace="left")
 
 
 def test_systemd_networkd_is_told_apart_if_it_manages_the_link(tmp_path: Path) -> None:
     networkd(tmp_path, "configured")
     assert "/etc/systemd/network/10-teredo.network" in cure(tmp_path)
-    assert "find it" in cure(tmp_path, own_namespace=True)
+    assert "find it" in cure(tmp_path, namespace="left")
 
 
 def test_systemd_networkd_that_leaves_the_link_alone_is_not_blamed(tmp_path: Path) -> None:

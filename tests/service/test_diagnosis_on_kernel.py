@@ -12,11 +12,12 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IReactorCore
 
 from miredo.address.endpoint import parse_ipv4, parse_ipv6
-from miredo.assembly import CannotStart, assemble_on
+from miredo.assembly import assemble_on
 from miredo.config import parse
 from miredo.kernel.interfaces import INetwork
 from miredo.kernel.namespaces import create_namespace, entered
 from miredo.kernel.netlink import KernelNetwork
+from miredo.service.daemon import CannotStart
 from miredo.service.selftest import PATIENCE
 from tests.namespaced import install_reactor, pause, run_reactor, until
 from tests.service.internet import logging

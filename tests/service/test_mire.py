@@ -14,11 +14,11 @@ from zope.interface import implementer
 from miredo.address.endpoint import endpoint, parse_ipv4, show_ipv6
 from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import compose
-from miredo.assembly import CannotStart
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.errors import refused
 from miredo.kernel.memory import MemoryClock
+from miredo.service.daemon import CannotStart
 from miredo.service.mire import TeredoMireProtocol, TeredoMireService
 from miredo.service.surroundings import Sent
 from miredo.teredo.drops import Drop

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from miredo.address.scope import IPv4Scope
-from miredo.assembly import CannotStart
+from miredo.kernel.memory import MemoryClock, MemoryEndpoints, MemoryInternet
+from miredo.kernel.openings import RECORDING
+from miredo.service.daemon import CannotStart
 from miredo.service.recorder import FlightRecorder
 from miredo.service.roles import TeredoRelayService
 from miredo.teredo import relay
-from miredo.teredo.recording import Raised, Recording, parse_recording, replay
+from miredo.teredo.recording import NAME, Raised, Recording, parse_recording, replay
 from miredo.teredo.relay import Relay
 from miredo.wire.encapsulation import Encapsulated
 from tests.service.internet import RELAY, ROLES, SERVER, TeredoInternet, logging
@@ -181,9 +183,17 @@ def test_a_start_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["relay r"]
 
 
+def endpoints() -> MemoryEndpoints:
+    return MemoryEndpoints(MemoryInternet(MemoryClock()))
+
+
+def test_who_opens_the_file_knows_what_a_recording_begins_with() -> None:
+    assert RECORDING == NAME
+
+
 def test_a_file_that_took_the_place_of_ours_is_not_removed(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    recorder = FlightRecorder("relay", str(file), bytes, lambda: 1.0)
+    recorder = FlightRecorder("relay", str(file), endpoints(), bytes, lambda: 1.0)
     file.unlink()
     file.write_bytes(b"another")
     recorder.close()
@@ -194,7 +204,7 @@ def test_a_longer_file_of_a_run_before_is_replaced_whole_and_closed_to_others(tm
     file = tmp_path / "old"
     file.write_bytes(b"miredo recording 0\n" + bytes(100000))
     file.chmod(0o644)
-    recorder = FlightRecorder("relay", str(file), bytes, lambda: 1.0)
+    recorder = FlightRecorder("relay", str(file), endpoints(), bytes, lambda: 1.0)
     core = Relay(IPv4Scope(), recorder.dice)
     recorder.watch(core)
     core.start(0.0)

@@ -9,8 +9,8 @@ from twisted.internet.protocol import DatagramProtocol
 
 from miredo.address.endpoint import endpoint, parse_ipv4, parse_ipv6, show_ipv6
 from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, compose, is_teredo, mapped_of, server_of
-from miredo.assembly import CannotStart
 from miredo.kernel.memory import MemoryNetwork
+from miredo.service.daemon import CannotStart
 from miredo.service.surroundings import Did, Sent, Took
 from miredo.teredo.actions import DeliverPacket, Mapping, NatObserved, PeerTrusted, Qualified, ServerSilent
 from miredo.teredo.drops import Drop
@@ -72,7 +72,12 @@ def test_qualification_is_logged_with_its_address() -> None:
     with logging() as logged:
         internet = started()
     address = show_ipv6(internet.qualified[0])
-    assert f"client a: Teredo pseudo-tunnel started (address: {address}, MTU: 1280)" in logged.at("info")
+    said = [line for line in logged.at("info") if line.startswith("client a: ") and "NAT" not in line]
+    assert said == [
+        "client a: Starting...",
+        f"client a: New Teredo address/MTU ({address}, 1280)",
+        f"client a: Teredo pseudo-tunnel started (address: {address}, MTU: 1280)",
+    ]
     assert any(
         line.startswith("client a: NAT: mapping endpoint-independent, port preserved, the same address")
         for line in logged.at("info")
@@ -219,7 +224,10 @@ def test_a_server_that_falls_silent_takes_address_and_route_with_it() -> None:
     assert own(internet.client) == ([], [])
     assert internet.client.tunnel.open
     assert logged.at("warn") == ["client a: No reply from Teredo server (192.0.2.1:3544)"]
-    assert "client a: Lost Teredo connectivity (no reply from the server)" in logged.at("info")
+    assert logged.at("info")[-2:] == [
+        "client a: Lost Teredo connectivity (no reply from the server)",
+        "client a: Teredo pseudo-tunnel stopped",
+    ]
     assert [event for event in internet.events if isinstance(event, Did) and isinstance(event.action, ServerSilent)]
 
 
@@ -280,7 +288,7 @@ def test_services_that_stop_leave_nothing_behind() -> None:
     with logging() as logged:
         internet.stop()
     nothing_is_left(internet)
-    assert "client a: Lost Teredo connectivity (stopped)" in logged.at("info")
+    assert logged.at("info") == ["client a: Teredo pseudo-tunnel stopped"]
     assert logged.failures == 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from miredo.assembly import CannotStart
+from miredo.service.daemon import CannotStart
 from tests.service.internet import ROLES, TeredoInternet, logging
 
 SECRET = "client-7 correct horse battery staple\n"
@@ -45,9 +45,20 @@ def test_a_client_without_it_does_not(tmp_path: Path, client: str | None) -> Non
         internet = secured(tmp_path, client, more="RequireSecret yes\n")
         internet.run(20.0)
     assert internet.qualified == []
-    (line,) = logged.at("warn")
+    refused, line = logged.at("warn")
     assert line.startswith("client a: No reply from Teredo server (192.0.2.1:3544)")
     assert ("does not take our secret" in line) == (client is not None)
+    assert refused.startswith("server s: clients were refused: ")
+    assert (" 0 solicitations had" in refused) == (client is None)
+    assert (" 0 none" in refused) == (client is not None)
+
+
+def test_a_server_says_no_more_than_once_an_hour_whom_it_refuses(tmp_path: Path) -> None:
+    with logging() as logged:
+        secured(tmp_path, None, more="RequireSecret yes\n").run(2 * 3600.0)
+    lines = [line for line in logged.at("warn") if "were refused" in line]
+    assert len(lines) == 2
+    assert int(lines[1].split(",")[-1].split()[0]) > 20
 
 
 @pytest.mark.requirement("S5")

@@ -17,6 +17,7 @@ from miredo.kernel.memory.endpoints import (
     MemoryTunnel,
 )
 from miredo.kernel.memory.groups import MemoryGroup
+from miredo.kernel.memory.hooks import MemoryHook
 from miredo.kernel.memory.network import MemoryLink, MemoryNetwork, MemoryStack
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MemoryClock",
     "MemoryEndpoints",
     "MemoryGroup",
+    "MemoryHook",
     "MemoryICMPErrors",
     "MemoryICMPv6",
     "MemoryInternet",

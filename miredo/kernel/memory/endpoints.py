@@ -15,11 +15,23 @@ from zope.interface import implementer
 
 from miredo.address.endpoint import IPv4, IPv6, parse_ipv4, show_ipv4
 from miredo.kernel.errors import refused
-from miredo.kernel.interfaces import IEndpoints, IGroup, IICMPErrors, IICMPv6, INetwork, IRawIPv6, ITimesToLive, ITunnel
+from miredo.kernel.interfaces import (
+    IEndpoints,
+    IGroup,
+    IHook,
+    IICMPErrors,
+    IICMPv6,
+    INetwork,
+    IRawIPv6,
+    ITimesToLive,
+    ITunnel,
+)
 from miredo.kernel.links import check_name
 from miredo.kernel.memory.clock import MemoryClock
 from miredo.kernel.memory.groups import MemoryGroup
+from miredo.kernel.memory.hooks import MemoryHook
 from miredo.kernel.memory.network import MemoryNetwork, MemoryStack
+from miredo.kernel.openings import discard_record, open_file, open_record, read_whole
 from miredo.wire.icmpv4 import PORT_UNREACHABLE, emit_unreachable
 from miredo.wire.ipv4 import ICMP, IPv4Packet, emit_ipv4_packet
 from miredo.wire.ipv6 import UDP
@@ -105,12 +117,13 @@ class MemoryInternet:
 @implementer(IEndpoints)
 class MemoryEndpoints:
     """
-    One network namespace in memory.
+    One network namespace in memory; its files are those of this process.
 
     @param addresses: IPv4 addresses, each with its prefix length, of a link C{eth0}; none makes no such link.
     @param deliver_raw: takes what is sent by L{raw_ipv6}.
     @ivar tunnels: every tunnel that was opened, closed ones too, in order; likewise C{raw_senders}, C{icmpv6_senders},
         C{icmp_listeners}, C{groups}.
+    @ivar hooks: the hook of each program.
     """
 
     def __init__(
@@ -127,6 +140,7 @@ class MemoryEndpoints:
         self.icmpv6_senders: list[MemoryICMPv6] = []
         self.icmp_listeners: list[MemoryICMPErrors] = []
         self.groups: list[MemoryGroup] = []
+        self.hooks: dict[str, MemoryHook] = {}
         self._internet = internet
         self._deliver_raw = deliver_raw
         self._ports: list[MemoryPort] = []
@@ -204,6 +218,21 @@ class MemoryEndpoints:
 
     def network(self) -> INetwork:
         return MemoryNetwork(self.stack, self._internet.namespaces)
+
+    def hook(self, path: str) -> IHook:
+        return self.hooks.setdefault(path, MemoryHook(path))
+
+    def open_file(self, path: str) -> int:
+        return open_file(path)
+
+    def read_file(self, path: str, limit: int) -> bytes:
+        return read_whole(open_file(path), limit)
+
+    def open_record(self, path: str) -> tuple[bool, int]:
+        return open_record(path)
+
+    def discard_record(self, path: str, descriptor: int) -> None:
+        discard_record(path, descriptor)
 
     def port_at(self, place: Place) -> "MemoryPort | None":
         """The port that gets the datagrams for a place."""

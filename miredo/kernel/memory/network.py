@@ -8,10 +8,10 @@ from ipaddress import ip_address, ip_network
 
 from zope.interface import implementer
 
-from miredo.address.endpoint import IPv4, IPv6
+from miredo.address.endpoint import IPv4, IPv6, show_ipv6
 from miredo.kernel.errors import refused
 from miredo.kernel.interfaces import INetwork, IWatch
-from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, check_name, show_prefix
+from miredo.kernel.links import GLOBAL_UNICAST, broadcasts_of, check_name, is_within, show_prefix
 from miredo.kernel.memory.clock import MemoryClock
 
 Address = IPv4 | IPv6
@@ -30,6 +30,7 @@ class _Route:
     prefix_length: int
     metric: int
     gateway: Address | None
+    table: int | None = None
 
 
 @dataclass(eq=False)
@@ -60,11 +61,15 @@ class MemoryStack:
     What one network namespace holds.
 
     @ivar sysctls: the variables that were set, by path.
+    @ivar tables: the routing tables that have names.
+    @ivar rules: what L{INetwork.rules} tells.
     """
 
     def __init__(self, clock: MemoryClock) -> None:
         self.links: dict[str, MemoryLink] = {}
         self.sysctls: dict[str, str] = {}
+        self.tables: dict[str, int] = {}
+        self.rules: list[tuple[IPv6, int, int]] = []
         self._clock = clock
         self._watches: list[MemoryWatch] = []
         self.add_link("lo", mtu=65536).up = True
@@ -215,7 +220,7 @@ class MemoryNetwork:
             (-length, metric, link.index)
             for link in self.stack.links.values()
             if link.up
-            for destination, length, metric in [*_all(link), *((own, length, 0) for own, length in link.addresses)]
+            for destination, length, metric in [*_in(None, link), *((own, length, 0) for own, length in link.addresses)]
             if len(destination) == len(address) and place in ip_network((destination, length), strict=False)
         ]
         return min(ways)[2] if ways else None
@@ -232,7 +237,7 @@ class MemoryNetwork:
             for link in self.stack.links.values()
             if link.up
             for route in link.routes
-            if route.prefix_length == 0 and len(route.destination) == 4
+            if route.prefix_length == 0 and len(route.destination) == 4 and route.table is None
         )
 
     def ipv6_ways_out(self) -> list[tuple[int, IPv6, int]]:
@@ -241,7 +246,7 @@ class MemoryNetwork:
             for link in self.stack.links.values()
             if link.up
             for route in link.routes
-            if (route.destination, route.prefix_length) in ((bytes(16), 0), (GLOBAL_UNICAST, 3))
+            if (route.destination, route.prefix_length) in ((bytes(16), 0), (GLOBAL_UNICAST, 3)) and route.table is None
         )
 
     def broadcasts(self) -> list[IPv4]:
@@ -254,6 +259,7 @@ class MemoryNetwork:
         index: int,
         metric: int | None = None,
         gateway: Address | None = None,
+        table: int | None = None,
     ) -> None:
         link = self.stack.link(index)
         what = f"route {show_prefix(destination, prefix_length)}"
@@ -264,10 +270,10 @@ class MemoryNetwork:
         if metric is None:
             metric = 0 if len(destination) == 4 else _IPV6_METRIC
         if (destination, prefix_length, metric) in [
-            found for each in self.stack.links.values() for found in _all(each)
+            found for each in self.stack.links.values() for found in _in(table, each)
         ]:
             raise refused(EEXIST, what)
-        link.routes.append(_Route(destination, prefix_length, metric, gateway))
+        link.routes.append(_Route(destination, prefix_length, metric, gateway, table))
         self.stack.changed()
 
     def delete_route(
@@ -277,22 +283,51 @@ class MemoryNetwork:
         index: int,
         metric: int | None = None,
         gateway: Address | None = None,
+        table: int | None = None,
     ) -> None:
         link = next((link for link in self.stack.links.values() if link.index == index), None)
         for route in link.routes if link else ():
-            same = (route.destination, route.prefix_length) == (destination, prefix_length)
+            same = (route.destination, route.prefix_length, route.table) == (destination, prefix_length, table)
             if same and metric in (None, route.metric) and gateway in (None, route.gateway):
                 self.stack.link(index).routes.remove(route)
                 self.stack.changed()
                 return
         raise refused(ESRCH, f"route {show_prefix(destination, prefix_length)}")
 
-    def has_route(self, destination: Address, prefix_length: int, metric: int) -> bool:
-        wanted = destination, prefix_length, metric
-        return any(found == wanted for link in self.stack.links.values() for found in _all(link))
+    def routes_within(self, destination: Address, prefix_length: int) -> list[tuple[Address, int, int]]:
+        found = [route for link in self.stack.links.values() for route in _in(None, link)]
+        return sorted(route for route in found if is_within((route[0], route[1]), (destination, prefix_length)))
 
     def routes(self, index: int) -> list[tuple[Address, int, int]]:
-        return [found for link in self.stack.links.values() if link.index == index for found in _all(link)]
+        return [
+            (route.destination, route.prefix_length, route.metric)
+            for link in self.stack.links.values()
+            if link.index == index
+            for route in link.routes
+        ]
+
+    def table_named(self, name: str) -> int | None:
+        return self.stack.tables.get(name)
+
+    def add_rule(self, source: IPv6, table: int, priority: int) -> None:
+        if (source, table, priority) in self.stack.rules:
+            raise refused(EEXIST, f"rule from {show_ipv6(source)}")
+        self.stack.rules.append((source, table, priority))
+
+    def delete_rule(self, source: IPv6, table: int, priority: int) -> None:
+        if (source, table, priority) not in self.stack.rules:
+            raise refused(ENOENT, f"rule from {show_ipv6(source)}")
+        self.stack.rules.remove((source, table, priority))
+
+    def rules(self) -> list[tuple[IPv6, int, int]]:
+        return list(self.stack.rules)
+
+    def remove_leftovers(self) -> list[IPv6]:
+        own = {address for address, _ in self.ipv6_addresses()}
+        leftovers = [rule for rule in self.rules() if rule[0] not in own]
+        for rule in leftovers:
+            self.delete_rule(*rule)
+        return [source for source, _, _ in leftovers]
 
     def add_veth(self, name: str, peer_name: str, peer_namespace: str) -> None:
         peer_stack = self._namespaces.get(peer_namespace)
@@ -340,5 +375,5 @@ class MemoryNetwork:
             self._watches.pop().close()
 
 
-def _all(link: MemoryLink) -> list[tuple[Address, int, int]]:
-    return [(route.destination, route.prefix_length, route.metric) for route in link.routes]
+def _in(table: int | None, link: MemoryLink) -> list[tuple[Address, int, int]]:
+    return [(route.destination, route.prefix_length, route.metric) for route in link.routes if route.table == table]

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, overload
 
 _HeaderField: TypeAlias = Literal["type", "flags", "sequence_number"]
 _Field: TypeAlias = Literal[
-    "change", "dst_len", "family", "flags", "index", "prefixlen", "proto", "scope", "table", "type"
+    "action", "change", "dst_len", "family", "flags", "index", "prefixlen", "proto", "scope", "src_len", "table", "type"
 ]
 
 class Header:

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+from pyroute2.netlink import nlmsg
+
+fibmsg = nlmsg
