@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
-What every test can use: the C{namespaced} mark and the fixture C{closes_descriptors}.
+What every test can use: the marks C{namespaced} and C{root}, and the fixture C{closes_descriptors}.
 
-With C{MIREDO_NO_SKIP=1} in the environment a skipped test is a failed one.
+With C{MIREDO_NO_SKIP=1} in the environment a skipped test is a failed one, but for those that only root can run.
 """
 
 import inspect
@@ -14,6 +14,7 @@ import pytest
 from coverage import Coverage
 from hypothesis import settings
 
+from miredo.kernel.identity import look_up, out_of_reach
 from tests.namespaced import ForkedTestFailed, descriptors_closed, install_reactor, run_in_namespaces
 from tests.recorded import pytest_configure
 
@@ -45,6 +46,16 @@ def _untraced(request: pytest.FixtureRequest) -> Iterator[None]:
     measuring.start()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let others than root skip what only root can do."""
+    if item.get_closest_marker("root") is None:
+        return
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user, or be locked in; cure: sudo")
+    if reason := out_of_reach(look_up("nobody")):
+        pytest.skip(reason)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a C{namespaced} test in a child."""
@@ -74,10 +85,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let no skipped test pass where none may be."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail"):
+    for_root = os.geteuid() != 0 and item.get_closest_marker("root") is not None
+    if report.skipped and not hasattr(report, "wasxfail") and not for_root:
         _fail_if_forbidden(report)
     return report
 

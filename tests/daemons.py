@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.test_tap import changes_user, wait_for
+from tests.test_tap import wait_for
 
-__all__ = ["DROPPED", "MODULES", "Running", "changes_user", "children_of", "is_nobody", "lives", "started", "status_of"]
+__all__ = ["DROPPED", "MODULES", "Running", "children_of", "is_nobody", "lives", "started", "status_of"]
 
 MODULES = {"miredo": "miredo", "miredo-server": "miredo_server", "teredo-mire": "teredo_mire"}
 DROPPED = "65534"

@@ -20,7 +20,6 @@ from miredo.address.teredo import CLIENT_LINK_LOCAL, SERVICE_PREFIX, is_teredo
 from miredo.config import ClientConfig, RelayConfig, ServerConfig
 from miredo.kernel.clock import BoottimeClock
 from miredo.kernel.endpoints import KernelEndpoints
-from miredo.kernel.identity import look_up, out_of_reach
 from miredo.kernel.libc import MS_BIND, mount
 from miredo.kernel.namespaces import create_namespace
 from miredo.lab.building import Laboratory
@@ -452,18 +451,13 @@ def test_a_daemon_ends_on_a_signal_and_removes_its_pid_file(tmp_path: Path) -> N
 
 RELAY = "RelayType cone\n"
 
-changes_user = pytest.mark.skipif(
-    os.geteuid() != 0 or out_of_reach(look_up("nobody")) is not None, reason="only root can become another user"
-)
-
-
 def status_of(pid: int) -> dict[str, list[str]]:
     """The fields of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("directives", "words", "user", "group", "root"),
     [
@@ -503,7 +497,7 @@ def test_it_gives_up_what_its_file_and_twistds_options_say(
     assert state() == before
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("directives", "words", "line"),
     [
@@ -539,7 +533,7 @@ def test_it_stays_root_where_nobody_says_otherwise_and_says_so(tmp_path: Path) -
     assert "runs on as root: no User is given" in running.output.read_text()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_the_death_of_the_privileged_child_is_twistds_failure(tmp_path: Path) -> None:
     before = state()

@@ -16,7 +16,7 @@ import pytest
 
 from miredo.commands import miredo, miredo_server
 from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWUSER, MS_BIND, MS_REC, mount, unshare
-from tests.daemons import changes_user, children_of, is_nobody, lives, started, status_of
+from tests.daemons import children_of, is_nobody, lives, started, status_of
 from tests.test_tap import give_addresses, state, take_port, teredo_address, wait_for
 
 SERVER = "ServerBindAddress 192.0.2.1\n"
@@ -44,7 +44,7 @@ def words_for(program: str, folder: Path) -> list[str]:
 # ---------------------------------------------------------------- from the start to the end
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -70,7 +70,7 @@ def test_in_the_foreground_it_has_given_up_everything_and_ends_well(program: str
     assert state() == before
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_detached_it_has_no_terminal_and_who_started_it_ends_when_it_is_ready(program: str, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_detached_it_has_no_terminal_and_who_started_it_ends_when_it_is_ready(pr
         assert running.text == said
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_a_client_gets_its_address_from_who_may_give_it_and_takes_it_back(tmp_path: Path) -> None:
     give_addresses()
@@ -136,7 +136,7 @@ class Syslogd:
         self._socket.close()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_detached_it_logs_to_syslog_even_to_one_that_comes_later(tmp_path: Path) -> None:
     syslogd = Syslogd(tmp_path)
@@ -159,7 +159,7 @@ def test_detached_it_logs_to_syslog_even_to_one_that_comes_later(tmp_path: Path)
     syslogd.end()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_detached_a_failure_is_in_syslog_too(tmp_path: Path) -> None:
     syslogd = Syslogd(tmp_path)
@@ -175,7 +175,7 @@ def test_detached_a_failure_is_in_syslog_too(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- who and where
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("told", ["command line", "file"])
 def test_user_directory_and_file_are_those_that_were_asked_for(told: str, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_user_directory_and_file_are_those_that_were_asked_for(told: str, tmp_pa
     assert not ROOT.exists()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_without_a_directory_another_user_is_enough(tmp_path: Path) -> None:
     with started(tmp_path, "miredo", "-f", "-t", "/", *words_for("miredo", tmp_path)) as running:
@@ -219,7 +219,7 @@ def test_who_is_told_to_stay_root_does_so_with_a_warning_and_alone(tmp_path: Pat
     assert not running.pid_file.exists()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_root_in_a_directory_has_a_child_and_no_capability(tmp_path: Path) -> None:
     words = ["-f", "-u", "root", "-t", "/run/miredo", *words_for("miredo", tmp_path)]
@@ -248,7 +248,7 @@ def as_nobody_with_capabilities() -> None:
     bequeath()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_capabilities_without_root_are_left_to_the_child(tmp_path: Path) -> None:
     open_to_all(tmp_path)
@@ -297,7 +297,7 @@ def open_to_all(folder: Path) -> None:
 # ---------------------------------------------------------------- signals and reloading
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_a_hangup_reads_a_file_that_root_alone_can_read(tmp_path: Path) -> None:
     give_addresses()
@@ -363,7 +363,7 @@ def test_the_signals_for_the_user_do_nothing(words: tuple[str, ...], tmp_path: P
 # ---------------------------------------------------------------- untimely ends
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_the_death_of_the_child_ends_all(tmp_path: Path) -> None:
     before = state()
@@ -376,7 +376,7 @@ def test_the_death_of_the_child_ends_all(tmp_path: Path) -> None:
     assert state() == before
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_the_death_of_the_worker_ends_all(tmp_path: Path) -> None:
     before = state()
@@ -466,7 +466,7 @@ REFUSALS: dict[str, tuple[str, Callable[[], None], tuple[str, ...], str]] = {
 }
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("foreground", [True, False])
 @pytest.mark.parametrize("name", REFUSALS)
@@ -508,7 +508,7 @@ def test_a_second_one_names_the_first_and_leaves_it_alone(foreground: bool, tmp_
         running.end()
 
 
-@changes_user
+@pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize(
     ("program", "line"),

@@ -18,12 +18,12 @@ from miredo.address.endpoint import parse_ipv4
 from miredo.kernel.endpoints import KernelEndpoints
 from miredo.kernel.libc import MS_BIND, mount
 from miredo.kernel.namespaces import create_namespace
-from tests.daemons import Running, changes_user, is_nobody, started
+from tests.daemons import Running, is_nobody, started
 from tests.namespaced import install_reactor
 from tests.service.nameserver import a, answer, asked_name
 from tests.test_tap import give_addresses
 
-pytestmark = changes_user
+pytestmark = pytest.mark.root
 
 LATE = "is imported after the start"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import changes_user, is_nobody, started
+from tests.daemons import is_nobody, started
 
-pytestmark = changes_user
+pytestmark = pytest.mark.root
 
 RELAY = "RelayType cone\n"
 

@@ -44,11 +44,6 @@ assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0
 assert held().permitted == before != 0
 """
 
-changes_user = pytest.mark.skipif(
-    os.geteuid() != 0 or out_of_reach(NOBODY) is not None, reason="only root can become another user"
-)
-
-
 def account_of(text: str, *arguments: str) -> dict[str, object]:
     """What a process says of itself after it has run C{text}; its C{status} is what the kernel says."""
     words = [sys.executable, "-c", SCRIPT + text + ACCOUNT, *arguments]
@@ -65,7 +60,7 @@ def status_of(said: dict[str, object]) -> dict[str, list[str]]:
     return status
 
 
-@changes_user
+@pytest.mark.root
 def test_another_user_has_nothing_left() -> None:
     said = account_of(
         """give_up(NOBODY, None)
@@ -81,7 +76,7 @@ said["back"] = [tried(lambda: os.setuid(0)), tried(lambda: os.setgid(0)), tried(
     assert said["back"] == ["PermissionError"] * 3
 
 
-@changes_user
+@pytest.mark.root
 def test_another_root_directory_is_all_there_is(tmp_path: Path) -> None:
     (tmp_path / "only").write_text("this")
     tmp_path.chmod(0o755)
@@ -95,7 +90,7 @@ said["seen"] = [os.listdir("/"), os.getcwd(), os.listdir("../../..")]
     assert status_of(said)["Uid"] == ["65534"] * 4
 
 
-@changes_user
+@pytest.mark.root
 def test_root_in_a_chroot_is_no_more_than_a_name(tmp_path: Path) -> None:
     said = account_of(
         """give_up(None, sys.argv[1])
@@ -109,7 +104,7 @@ said["out"] = tried(lambda: os.chroot("."))
     assert said["out"] == "PermissionError"
 
 
-@changes_user
+@pytest.mark.root
 def test_capabilities_without_root_go_too_and_can_be_left_to_others() -> None:
     said = account_of(
         LIKE_SYSTEMD
@@ -139,7 +134,7 @@ def test_other_threads_would_keep_what_this_one_gives_up() -> None:
     assert os.getresuid() == before
 
 
-@changes_user
+@pytest.mark.root
 def test_a_directory_that_is_not_there_is_told_before_anything_is_given_up() -> None:
     said = account_of("""said["why"] = tried(lambda: give_up(NOBODY, "/nowhere/at/all"))""")
     assert said["why"] == "FileNotFoundError"

@@ -247,7 +247,7 @@ def wait_until(holds: Callable[[], bool], running: Twistd) -> None:
             raise AssertionError(running.output.read_text())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.root
 @pytest.mark.parametrize("own_hook", [False, True], ids=["the program itself", "a hook"])
 def test_a_program_that_has_given_up_root_configures_all_the_same(own_hook: bool, tmp_path: Path) -> None:
     name_the_table(tmp_path)

@@ -22,7 +22,6 @@ DEVICES = "null", "zero", "full", "random", "urandom", "tty", "net/tun"
 LOG = Path(PATH)
 RELAY = "RelayType cone\n"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def have_own_devices(folder: Path) -> None:
@@ -59,7 +58,7 @@ class Listening:
         return self.lines
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_a_detached_daemon_is_heard_by_syslog_whatever_becomes_of_that(tmp_path: Path) -> None:
     have_own_devices(tmp_path)
@@ -85,7 +84,7 @@ def test_a_detached_daemon_is_heard_by_syslog_whatever_becomes_of_that(tmp_path:
     syslogd.close()
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_under_twistd_an_observer_of_ours_goes_on_after_the_privileges_are_given_up(tmp_path: Path) -> None:
     have_own_devices(tmp_path)

@@ -260,7 +260,7 @@ def test_whoever_logs_while_the_log_is_opened_anew_does_no_harm(path: Path) -> N
     daemon.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be locked in")
+@pytest.mark.root
 def test_a_process_that_was_locked_in_goes_on_logging(path: Path) -> None:
     daemon = Syslogd(path)
     with subprocess.Popen([sys.executable, "-c", LOCKED_IN, str(path)], stdin=subprocess.PIPE, stdout=-1) as process:

@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred
 
 from miredo.address.endpoint import parse_ipv6
 from miredo.kernel.hookprogram import HookEnded
-from miredo.kernel.identity import Identity, out_of_reach
 from miredo.kernel.namespaces import create_namespace
 from miredo.kernel.privileged import boxes, commands
 from miredo.kernel.privileged.boxes import encode
@@ -37,12 +36,6 @@ from tests.kernel.privileged.children import (
     whole_life,
 )
 from tests.namespaced import install_reactor
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or out_of_reach(Identity("nobody", 65534, 65534)) is not None,
-    reason="only root can become another user",
-)
-
 
 # ------------------------------------------------------------------ what it is
 
@@ -156,7 +149,7 @@ print(json.dumps(said))
 """
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.namespaced
 def test_a_worker_that_is_nobody_in_an_empty_directory_has_all_it_needs(tmp_path: Path) -> None:
     root, record = tmp_path / "root", tmp_path / "record"
