@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
+import struct
+import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -231,6 +236,10 @@ def test_root_in_a_directory_has_a_child_and_no_capability(tmp_path: Path) -> No
         running.end()
 
 
+CAPABILITIES = 1 << 12 | 1 << 13 | 1 << 2
+"""CAP_NET_ADMIN, CAP_NET_RAW, and CAP_DAC_READ_SEARCH to find this Python."""
+
+
 def as_nobody_with_capabilities() -> None:
     """What systemd does for C{User=nobody} and C{AmbientCapabilities=}."""
     import ctypes
@@ -238,12 +247,11 @@ def as_nobody_with_capabilities() -> None:
     from miredo.kernel.identity import bequeath
 
     libc = ctypes.CDLL(None, use_errno=True)
-    kept = 1 << 12 | 1 << 13 | 1 << 2  # CAP_NET_ADMIN, CAP_NET_RAW, and CAP_DAC_READ_SEARCH to find this Python
     assert libc.prctl(8, 1, 0, 0, 0) == 0  # PR_SET_KEEPCAPS
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-    data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
+    data = (ctypes.c_uint32 * 6)(CAPABILITIES, CAPABILITIES, 0, 0, 0, 0)
     assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0
     bequeath()
 
@@ -266,6 +274,41 @@ def test_capabilities_without_root_are_left_to_the_child(tmp_path: Path) -> None
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(10) == 0
     assert "teredo" not in state()
+
+
+HOOK = """#!/bin/sh
+grep CapEff /proc/self/status
+"""
+
+
+@pytest.mark.root
+@pytest.mark.namespaced
+def test_capabilities_of_the_interpreters_file_are_the_hooks_too(tmp_path: Path) -> None:
+    """setcap(8) of a Python of one's own."""
+    open_to_all(tmp_path)
+    python, hook, output = tmp_path / "python", tmp_path / "hook", tmp_path / "output"
+    shutil.copyfile(os.path.realpath(sys.executable), python)
+    python.chmod(0o755)
+    version_and_effective = 0x02000001
+    os.setxattr(python, "security.capability", struct.pack("<5I", version_and_effective, CAPABILITIES, 0, 0, 0))
+    hook.write_text(HOOK)
+    hook.chmod(0o755)
+    (tmp_path / "some.conf").write_text(f"ServerAddress 192.0.2.1\nClientHook {hook}\n")
+    words = [python, "-m", "miredo.commands.miredo", "-f", "-c", "some.conf"]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")])
+    environment = {"PYTHONPATH": paths, "PYTHONHOME": sys.base_prefix}
+    with output.open("wb") as writing:
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env=environment, stdout=writing, stderr=writing, user=65534, group=65534
+        )
+    try:
+        wait_for(lambda: "Starting..." in output.read_text(), 10)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert f"{CAPABILITIES:016x}" in output.read_text()
 
 
 def in_a_user_namespace_of_one() -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 
+from miredo.kernel.identity import SUPERUSER, bequeath
 from miredo.kernel.libc import die_with_parent
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
     requests, news = (int(argument) for argument in arguments)
     worker = os.getppid()
     settle(requests, news)
+    if os.geteuid() != SUPERUSER:
+        bequeath()  # to hooks: what was executed for its file's capabilities has none to hand on
     spare_pyroute2()
 
     from miredo.kernel.privileged.charge import receive_charge
