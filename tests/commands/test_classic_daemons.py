@@ -294,7 +294,7 @@ def test_capabilities_of_the_interpreters_file_are_the_hooks_too(tmp_path: Path)
     hook.write_text(HOOK)
     hook.chmod(0o755)
     (tmp_path / "some.conf").write_text(f"ServerAddress 192.0.2.1\nClientHook {hook}\n")
-    words = [python, "-m", "miredo.commands.miredo", "-f", "-c", "some.conf"]
+    words = [str(python), "-m", "miredo.commands.miredo", "-f", "-c", "some.conf"]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), sysconfig.get_path("purelib")])
     environment = {"PYTHONPATH": paths, "PYTHONHOME": sys.base_prefix}
     with output.open("wb") as writing:
