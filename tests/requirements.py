@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-C{./x requirements}: the rows of C{doc/requirements.md} and the tests that show each.
+C{./x requirements}: the rows of C{doc/requirements.md} and C{tests/manuals/*.md}, and the tests that show each.
 
-A test names what it shows: C{@pytest.mark.requirement("C8", "A12")}. The exit status is 1 when a row has neither a test
-nor a reason, when it has both, and when a mark names no row.
+A test names what it shows: C{@pytest.mark.requirement("C8", "A12")}, C{@pytest.mark.manual("M14")}. The exit status is
+1 when a row has neither a test nor a reason, when it has both, and when a mark names no row.
 """
 
 import argparse
@@ -14,15 +14,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "doc" / "requirements.md"
-COLUMNS = ["id", "level", "requirement", "source", "without a test"]
-LEVELS = ("must", "must not", "should", "should not", "may", "ours", "note")
 WIDTH = 60
 """Characters of a requirement in the printed table."""
+
+
+class Form(NamedTuple):
+    """Documents of one kind: the C{columns} of their tables, what the second may have, and the tests' C{mark}."""
+
+    mark: str
+    columns: tuple[str, ...]
+    levels: tuple[str, ...]
+    documents: tuple[Path, ...]
+
+
+REQUIREMENTS = Form(
+    "requirement",
+    ("id", "level", "requirement", "source", "without a test"),
+    ("must", "must not", "should", "should not", "may", "ours", "note"),
+    (DOCUMENT,),
+)
+MANUALS = Form(
+    "manual",
+    ("id", "kind", "what it says", "where", "without a test"),
+    ("synopsis", "option", "file", "signal", "promise", "example", "note"),
+    tuple(sorted((ROOT / "tests" / "manuals").glob("*.md"))),
+)
+FORMS = (REQUIREMENTS, MANUALS)
 
 
 class Malformed(Exception):
@@ -35,7 +58,7 @@ class NotCollected(Exception):
 
 @dataclass(frozen=True)
 class Requirement:
-    """A row; C{reason} says why it has no test on purpose, and is empty otherwise."""
+    """A row, of a manual too; C{reason} says why it has no test on purpose, and is empty otherwise."""
 
     id: str
     level: str
@@ -63,7 +86,21 @@ class Findings:
 # ------------------------------------------------------------------ the document
 
 
-def read_document(text: str) -> list[Requirement]:
+def read(form: Form) -> list[Requirement]:
+    """The rows of every document of a form.
+
+    @raise Malformed: one cannot be read, or an id comes twice.
+    """
+    rows: dict[str, Requirement] = {}
+    for document in form.documents:
+        for row in read_document(document.read_text(encoding="utf-8"), form):
+            if row.id in rows:
+                raise Malformed(f"{document.name}: {row.id} is there already")
+            rows[row.id] = row
+    return list(rows.values())
+
+
+def read_document(text: str, form: Form = REQUIREMENTS) -> list[Requirement]:
     """The rows of every table.
 
     @raise Malformed: a table has other columns, a row has a cell too many, few or empty, or an id comes twice.
@@ -71,11 +108,11 @@ def read_document(text: str) -> list[Requirement]:
     rows: dict[str, Requirement] = {}
     before = ""
     for number, line in enumerate(text.splitlines(), 1):
-        cells = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
-        if line.startswith("|") and not before.startswith("|") and cells != COLUMNS:
-            raise Malformed(f"line {number}: a table begins with other columns than {', '.join(COLUMNS)}")
-        if line.startswith("|") and cells != COLUMNS and set(line) != set("|-"):
-            row = _read_row(cells, number)
+        cells = tuple(cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|"))
+        if line.startswith("|") and not before.startswith("|") and cells != form.columns:
+            raise Malformed(f"line {number}: a table begins with other columns than {', '.join(form.columns)}")
+        if line.startswith("|") and cells != form.columns and set(line) != set("|-"):
+            row = _read_row(cells, number, form)
             if row.id in rows:
                 raise Malformed(f"line {number}: {row.id} is there already")
             rows[row.id] = row
@@ -83,14 +120,14 @@ def read_document(text: str) -> list[Requirement]:
     return list(rows.values())
 
 
-def _read_row(cells: list[str], number: int) -> Requirement:
-    if len(cells) != len(COLUMNS):
-        raise Malformed(f"line {number}: {len(cells)} cells, not {len(COLUMNS)}")
+def _read_row(cells: tuple[str, ...], number: int, form: Form) -> Requirement:
+    if len(cells) != len(form.columns):
+        raise Malformed(f"line {number}: {len(cells)} cells, not {len(form.columns)}")
     row = Requirement(*cells)
     if not (row.id and row.text and row.source):
         raise Malformed(f"line {number}: an empty cell")
-    if row.level not in LEVELS:
-        raise Malformed(f"line {number}: {row.level!r} is no level; there are {', '.join(LEVELS)}")
+    if row.level not in form.levels:
+        raise Malformed(f"line {number}: {row.level!r} is no {form.columns[1]}; there are {', '.join(form.levels)}")
     return row
 
 
@@ -98,24 +135,25 @@ def _read_row(cells: list[str], number: int) -> Requirement:
 
 
 class Marks:
-    """The plugin of pytest: it keeps which tests name which id."""
+    """The plugin of pytest: it keeps which tests name which id, by the marks."""
 
     def __init__(self) -> None:
-        self._tests: dict[str, dict[str, None]] = {}
+        self._tests: dict[str, dict[str, dict[str, None]]] = {form.mark: {} for form in FORMS}
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         function = item.nodeid.partition("[")[0]
-        for mark in item.iter_markers("requirement"):
-            for one in mark.args:
-                self._tests.setdefault(one, {})[function] = None
+        for name, tests in self._tests.items():
+            for mark in item.iter_markers(name):
+                for one in mark.args:
+                    tests.setdefault(one, {})[function] = None
 
     @property
-    def tests(self) -> dict[str, list[str]]:
-        return {one: list(functions) for one, functions in self._tests.items()}
+    def tests(self) -> dict[str, dict[str, list[str]]]:
+        return {name: {one: list(functions) for one, functions in tests.items()} for name, tests in self._tests.items()}
 
 
-def collect(tests: Path = ROOT / "tests") -> dict[str, list[str]]:
-    """The tests of a folder or file, by the ids that their marks name; none is run.
+def collect(tests: Path = ROOT / "tests") -> dict[str, dict[str, list[str]]]:
+    """The tests of a folder or file, by their marks and the ids that these name; none is run.
 
     @raise NotCollected: a file of tests cannot be loaded.
     """
@@ -141,7 +179,7 @@ def compare(rows: Iterable[Requirement], tests: Tests) -> Findings:
     )
 
 
-def as_json(rows: Iterable[Requirement], tests: Tests, findings: Findings) -> str:
+def as_object(rows: Iterable[Requirement], tests: Tests, findings: Findings) -> dict[str, object]:
     requirements = [
         {
             "id": row.id,
@@ -153,7 +191,7 @@ def as_json(rows: Iterable[Requirement], tests: Tests, findings: Findings) -> st
         }
         for row in rows
     ]
-    return json.dumps({"requirements": requirements, **vars(findings)}, indent=2)
+    return {"requirements": requirements, **vars(findings)}
 
 
 def as_table(rows: Iterable[Requirement], tests: Tests, *, every_test: bool) -> list[str]:
@@ -172,13 +210,14 @@ def _short(text: str) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 1].rstrip() + "…"
 
 
-def as_complaints(findings: Findings) -> list[str]:
+def as_complaints(findings: Findings, form: Form = REQUIREMENTS) -> list[str]:
     lines = []
     if findings.untested:
         lines.append(f"without a test and without a reason ({len(findings.untested)}): {' '.join(findings.untested)}")
     if findings.contradicted:
         lines.append(f"with tests, and with a reason for none: {' '.join(findings.contradicted)}")
-    lines += [f"{one} is not in {DOCUMENT.name}: {', '.join(named)}" for one, named in findings.unknown.items()]
+    places = ", ".join(document.name for document in form.documents)
+    lines += [f"{one} is not in {places}: {', '.join(named)}" for one, named in findings.unknown.items()]
     return lines
 
 
@@ -186,21 +225,24 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="./x requirements", description="What is promised, and the tests that show it."
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--all", action="store_true", help="every test of a requirement, not only the first")
-    form.add_argument("--json", action="store_true", help="as an object, with every test")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--all", action="store_true", help="every test of a requirement, not only the first")
+    shape.add_argument("--json", action="store_true", help="as an object, with every test")
     chosen = parser.parse_args(arguments)
     try:
-        rows, tests = read_document(DOCUMENT.read_text(encoding="utf-8")), collect()
+        rows, tests = [(form, read(form)) for form in FORMS], collect()
     except (Malformed, NotCollected) as error:
         print(f"x requirements: {error}", file=sys.stderr)
         return 1
-    findings = compare(rows, tests)
+    findings = {form.mark: compare(required, tests[form.mark]) for form, required in rows}
     if chosen.json:
-        print(as_json(rows, tests, findings))
+        objects = {form.mark: as_object(required, tests[form.mark], findings[form.mark]) for form, required in rows}
+        print(json.dumps(objects, indent=2))
     else:
-        print("\n".join([*as_table(rows, tests, every_test=chosen.all), "", *as_complaints(findings)]).rstrip())
-    return 1 if findings else 0
+        for form, required in rows:
+            lines = as_table(required, tests[form.mark], every_test=chosen.all)
+            print("\n".join([*lines, "", *as_complaints(findings[form.mark], form)]))
+    return 1 if any(findings.values()) else 0
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def examples(name: str) -> list[str]:
     return [text.replace("\\-", "-") for text in found]
 
 
+@pytest.mark.manual("O2")
 def test_there_is_a_page_for_each_command_and_each_file() -> None:
     commands = {f"{one.name}.{one.section}" for one in COMMANDS}
     assert set(NAMES) == commands | set(SECTIONS)
@@ -108,6 +109,7 @@ def test_the_files_of_the_examples_are_good(name: str) -> None:
     assert kinds == ({ServerConfig} if program == "miredo-server" else {ClientConfig, RelayConfig, ServerConfig})
 
 
+@pytest.mark.manual("M47", "N33")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_points_to_pages_that_exist(name: str) -> None:
     references = re.findall(r"^\.(?:BR|RB) \(? ?([\w.\\-]+) \((\d)\)", PAGES[name], re.MULTILINE)

@@ -146,10 +146,15 @@ def pythons() -> list[Path]:
     return [one for one in places if not {seen, *places} & {*one.parents} and one != seen]
 
 
+HIDDEN = {("/home", "/root"): "ProtectHome=no", ("/tmp", "/var/tmp"): "PrivateTmp=no"}
+"""Folders that a unit hides, and what shows them."""
+
+
 def log_to_file() -> str:
-    """What a test changes: there is no journal; and a tree in somebody's home can be seen."""
-    home = "ProtectHome=no\n" if any(str(one).startswith(("/home/", "/root/")) for one in pythons()) else ""
-    return f"[Service]\nStandardOutput=append:/run/log.%N\nStandardError=append:/run/log.%N\n{home}"
+    """What a test changes: there is no journal; and a tree in somebody's home, or a temporary one, can be seen."""
+    parents = {str(parent) for place in pythons() for parent in place.parents}
+    shown = [line for folders, line in HIDDEN.items() if parents & {*folders}]
+    return "\n".join(["[Service]", *(f"Standard{one}=append:/run/log.%N" for one in ("Output", "Error")), *shown, ""])
 
 
 def log(machine: systemd.Machine, name: str) -> str:

@@ -69,6 +69,7 @@ def test_damage_is_the_same_every_time_and_mostly_malformed() -> None:
 # ---------------------------------------------------------------- on real packets
 
 
+@pytest.mark.manual("M37")
 @pytest.mark.requirement("T24", "R11")
 @pytest.mark.namespaced
 @pytest.mark.untraced

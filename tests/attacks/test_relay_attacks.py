@@ -119,6 +119,7 @@ def test_t20_a_client_of_the_relay_is_not_taken_over() -> None:
     assert attacker.received == []
 
 
+@pytest.mark.manual("M37")
 @pytest.mark.requirement("T24")
 @pytest.mark.parametrize("networks", [1, 256])
 def test_t24_a_hundred_thousand_destinations_take_bounded_memory_and_no_service(networks: int) -> None:
@@ -142,6 +143,7 @@ def test_t24_a_hundred_thousand_destinations_take_bounded_memory_and_no_service(
     assert max(sizes) <= 40 * limit + noted
 
 
+@pytest.mark.manual("M37")
 @pytest.mark.requirement("T24")
 def test_t24_a_network_that_floods_does_not_keep_others_from_a_new_client() -> None:
     """Newcomers in miredo/teredo/newcomers.py, rule 1: the bucket of the flood's own network is empty, no other is."""

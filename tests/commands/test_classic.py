@@ -55,6 +55,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 # ---------------------------------------------------------------- what is answered
 
 
+@pytest.mark.manual("M20", "M21", "N16", "N17")
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("option", ["-h", "--help", "--he"])
 def test_help_lists_every_option(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +66,7 @@ def test_help_lists_every_option(name: str, option: str, capsys: pytest.CaptureF
     assert said.err == ""
 
 
+@pytest.mark.manual("M25", "M26", "N21", "N22", "O4")
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("option", ["-V", "--version", "-fV"])
 def test_the_version_comes_with_the_licence(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +145,7 @@ def test_an_operand_may_stand_before_the_options(etc: Path, launched: list[Launc
     assert launched[0].foreground
 
 
+@pytest.mark.manual("M16")
 def test_the_first_default_file_that_exists_is_taken(etc: Path, launched: list[Launch]) -> None:
     (etc / "old.conf").write_text(CLIENT)
     assert miredo.main([]) == 0
@@ -191,6 +194,7 @@ def test_relative_paths_are_those_of_where_it_was_started(
 # ---------------------------------------------------------------- as in 2004
 
 
+@pytest.mark.manual("O18")
 def test_without_a_file_and_without_a_word_it_is_a_relay(
     etc: Path, launched: list[Launch], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +207,7 @@ def test_without_a_file_and_without_a_word_it_is_a_relay(
     assert launch.origin.file is None
 
 
+@pytest.mark.manual("M27")
 def test_without_a_file_a_name_is_that_of_a_clients_server(etc: Path, launched: list[Launch]) -> None:
     assert miredo.main(["a.example"]) == 0
     (role,) = launched[0].configuration.roles
@@ -210,6 +215,7 @@ def test_without_a_file_a_name_is_that_of_a_clients_server(etc: Path, launched: 
     assert role.server_address == ("a.example",)
 
 
+@pytest.mark.manual("O16", "O17")
 @pytest.mark.parametrize("file", [True, False])
 def test_an_address_makes_it_a_server_whatever_the_usual_file_says(
     file: bool, etc: Path, launched: list[Launch]
@@ -245,6 +251,7 @@ def test_a_mire_is_made_of_its_address(launched: list[Launch]) -> None:
     assert role.bind_address == parse_ipv4("9.0.0.2")
 
 
+@pytest.mark.manual("M29")
 def test_a_server_name_is_ignored_by_a_relay_which_says_so(
     etc: Path, launched: list[Launch], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +289,7 @@ def test_the_usual_hook_is_taken_where_a_classic_file_says_nothing(
 # ---------------------------------------------------------------- refusals
 
 
+@pytest.mark.manual("O24")
 @pytest.mark.parametrize(
     ("words", "line"),
     [

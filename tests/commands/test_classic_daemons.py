@@ -49,6 +49,7 @@ def words_for(program: str, folder: Path) -> list[str]:
 # ---------------------------------------------------------------- from the start to the end
 
 
+@pytest.mark.manual("M33", "M41", "M42", "M45", "M46", "N26", "N28", "N29", "N32")
 @pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -75,6 +76,7 @@ def test_in_the_foreground_it_has_given_up_everything_and_ends_well(program: str
     assert state() == before
 
 
+@pytest.mark.manual("M19", "N15", "O13")
 @pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -94,6 +96,7 @@ def test_detached_it_has_no_terminal_and_who_started_it_ends_when_it_is_ready(pr
         assert running.text == said
 
 
+@pytest.mark.manual("M34")
 @pytest.mark.root
 @pytest.mark.namespaced
 def test_a_client_gets_its_address_from_who_may_give_it_and_takes_it_back(tmp_path: Path) -> None:
@@ -141,6 +144,7 @@ class Syslogd:
         self._socket.close()
 
 
+@pytest.mark.manual("O14", "O30")
 @pytest.mark.root
 @pytest.mark.namespaced
 def test_detached_it_logs_to_syslog_even_to_one_that_comes_later(tmp_path: Path) -> None:
@@ -180,6 +184,7 @@ def test_detached_a_failure_is_in_syslog_too(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- who and where
 
 
+@pytest.mark.manual("M22", "O26")
 @pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize("told", ["command line", "file"])
@@ -212,6 +217,7 @@ def test_without_a_directory_another_user_is_enough(tmp_path: Path) -> None:
     assert not ROOT.exists()
 
 
+@pytest.mark.manual("O19")
 @pytest.mark.namespaced
 def test_who_is_told_to_stay_root_does_so_with_a_warning_and_alone(tmp_path: Path) -> None:
     with started(tmp_path, "miredo", "-f", "-u", "root", *words_for("miredo", tmp_path)) as running:
@@ -340,6 +346,7 @@ def open_to_all(folder: Path) -> None:
 # ---------------------------------------------------------------- signals and reloading
 
 
+@pytest.mark.manual("M40")
 @pytest.mark.root
 @pytest.mark.namespaced
 def test_a_hangup_reads_a_file_that_root_alone_can_read(tmp_path: Path) -> None:
@@ -386,6 +393,7 @@ def test_without_a_file_there_is_nothing_to_read_again(tmp_path: Path) -> None:
         assert running.process.wait(10) == 0
 
 
+@pytest.mark.manual("M43", "M44")
 @pytest.mark.namespaced
 @pytest.mark.parametrize("words", [(), ("-u", "root")])
 def test_the_signals_for_the_user_do_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
@@ -551,6 +559,7 @@ def test_a_second_one_names_the_first_and_leaves_it_alone(foreground: bool, tmp_
         running.end()
 
 
+@pytest.mark.manual("M31", "N23", "O12")
 @pytest.mark.root
 @pytest.mark.namespaced
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ def test_ports_that_are_drawn_do_not_clash() -> None:
 # The server of the command line
 
 
+@pytest.mark.manual("M28")
 def test_a_server_named_on_the_command_line_replaces_those_of_the_file() -> None:
     text = "ServerAddress 10.0.0.1\nServerAddress b\nServerAddress2 c"
     client = only(ClientConfig, text, server_name="d.example")
@@ -229,6 +230,7 @@ def test_the_command_line_names_the_address_of_a_server() -> None:
     assert server == ServerConfig(bind_address=FIRST)
 
 
+@pytest.mark.manual("M29")
 def test_a_server_named_for_a_relay_is_ignored_aloud() -> None:
     configuration = parse("RelayType cone", "miredo.conf", server_name="a.example")
     assert [problem.render() for problem in configuration.warnings] == [

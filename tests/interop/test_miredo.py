@@ -204,6 +204,7 @@ def in_the_lab(front: Front, text: str, body: Callable[[], Awaitable[None]], oth
     run_reactor(whole(), timeout=45)
 
 
+@pytest.mark.manual("M30")
 @pytest.mark.parametrize("behaviour", KINDS, ids=str)
 def test_its_client_works_with_our_server_and_relay(behaviour: NatBehaviour, tmp_path: Path) -> None:
     async def body() -> None:
