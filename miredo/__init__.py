@@ -3,3 +3,6 @@
 
 The house is described in doc/architecture.md; imports go down its page only.
 """
+
+VERSION = "2.0.0.dev0"
+"""That of pyproject.toml. To ask the installed package for it takes longer than all else that C{-V} does."""

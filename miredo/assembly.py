@@ -186,9 +186,8 @@ def daemon_on(
         from miredo.kernel.privileged.charge import Charge
         from miredo.kernel.privileged.worker import PrivilegedChild
 
-        return PrivilegedChild.spawn(
-            Charge(origin.program, origin.file, origin.text, origin.server_name, pid_file, origin.hook)
-        )
+        charge = Charge(origin.program, origin.file, origin.text, origin.server_name, pid_file, origin.hook)
+        return PrivilegedChild.spawn(charge, circumstances.begun)
 
     return Daemon(reactor, origin, circumstances, build, spawn, failed)
 

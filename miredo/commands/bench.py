@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from miredo.commands import flood, malformed, recovery
+from miredo.commands import flood, malformed, recovery, start
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("malformed", help="100,000 malformed packets at each port")
     malformed.add_arguments(verb)
     verb.set_defaults(bench=malformed.run)
+    verb = verbs.add_parser("start", help="how soon each program is there, and the memory it takes, beside C miredo")
+    start.add_arguments(verb)
+    verb.set_defaults(bench=start.run)
     return arguments
 
 

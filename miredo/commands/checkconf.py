@@ -14,16 +14,15 @@ Problems go to standard error. Of a good file nothing is said, save to a person 
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from dataclasses import asdict
 from getopt import GetoptError, gnu_getopt
 from typing import TYPE_CHECKING, NamedTuple
 
+from miredo import VERSION
 from miredo.address.endpoint import show_ipv4
 from miredo.address.scope import IPv4Scope
-from miredo.commands.lookup import addresses_of
 from miredo.commands.output import say
 from miredo.commands.usage import MIREDO_CHECKCONF
 from miredo.config import ClientConfig, ConfigError, ProcessConfig, ServerConfig
@@ -31,10 +30,6 @@ from miredo.config.filling import PROCESS, Filled, Notes
 from miredo.config.problem import Problem, in_file_order, printable
 from miredo.config.reading import examine, read_text
 from miredo.config.source import FILE_LIMIT, default_file
-from miredo.kernel.hookprogram import check_hook
-from miredo.kernel.identity import UnknownUser, look_up
-from miredo.kernel.openings import open_file
-from miredo.service.secretfile import BadSecretFileError, read_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -66,6 +61,8 @@ class Report(NamedTuple):
 
     def as_json(self, *, strict: bool) -> str:
         """An object with everything."""
+        import json
+
         found = {
             "file": self.file,
             "good": self.good(strict=strict),
@@ -105,7 +102,7 @@ def _obeyed(given: list[tuple[str, str]], operands: list[str]) -> int:
         say(MIREDO_CHECKCONF.help())
         return GOOD
     if "version" in options:
-        say(_version())
+        say(f"{MIREDO_CHECKCONF.name} {VERSION} ({MIREDO_CHECKCONF.purpose})")
         return GOOD
     if operands[1:]:
         raise GetoptError(f'unexpected extra parameter "{operands[1]}"')
@@ -114,14 +111,14 @@ def _obeyed(given: list[tuple[str, str]], operands: list[str]) -> int:
         raise GetoptError("the file has no name")
     program = "miredo-server" if "server" in options else None
     path = default_file(program or "miredo") if told is None else told
-    report = look_at(path, program, addresses_of if "resolve" in options else None)
+    report = look_at(path, program, _resolver() if "resolve" in options else None)
     return _tell(report, strict="strict" in options, as_json="json" in options)
 
 
-def _version() -> str:
-    from importlib.metadata import version
+def _resolver() -> Resolver:
+    from miredo.commands.lookup import addresses_of  # few ask for it, as for what else is imported late here
 
-    return f"{MIREDO_CHECKCONF.name} {version('miredo')} ({MIREDO_CHECKCONF.purpose})"
+    return addresses_of
 
 
 def _tell(report: Report, *, strict: bool, as_json: bool) -> int:
@@ -184,24 +181,43 @@ def _ask_host(filled: Filled, notes: Notes) -> None:
 
     config = filled.config
     if isinstance(config, ProcessConfig) and config.user is not None:
-        try:
-            look_up(config.user)
-        except UnknownUser as reason:
-            warn("User", str(reason))
+        _ask_for_user(config.user, warn)
     if isinstance(config, (ClientConfig, ServerConfig)) and config.secret_file is not None:
-        try:
-            read_credentials(config.secret_file, open_file)
-        except PermissionError:
-            pass  # as it ought to be for whoever does not start the program
-        except OSError as error:
-            warn("SecretFile", error.strerror or str(error))
-        except BadSecretFileError as bad:
-            warn("SecretFile", str(bad))
+        _ask_for_secrets(config.secret_file, warn)
     if isinstance(config, ClientConfig) and config.client_hook is not None:
-        try:
-            check_hook(config.client_hook)
-        except OSError as error:
-            warn("ClientHook", error.strerror or str(error))
+        _ask_for_hook(config.client_hook, warn)
+
+
+def _ask_for_user(name: str, warn: Callable[[str, str], None]) -> None:
+    from miredo.kernel.identity import UnknownUser, look_up
+
+    try:
+        look_up(name)
+    except UnknownUser as reason:
+        warn("User", str(reason))
+
+
+def _ask_for_secrets(path: str, warn: Callable[[str, str], None]) -> None:
+    from miredo.kernel.openings import open_file
+    from miredo.service.secretfile import BadSecretFileError, read_credentials
+
+    try:
+        read_credentials(path, open_file)
+    except PermissionError:
+        pass  # as it ought to be for whoever does not start the program
+    except OSError as error:
+        warn("SecretFile", error.strerror or str(error))
+    except BadSecretFileError as bad:
+        warn("SecretFile", str(bad))
+
+
+def _ask_for_hook(path: str, warn: Callable[[str, str], None]) -> None:
+    from miredo.kernel.hookprogram import check_hook
+
+    try:
+        check_hook(path)
+    except OSError as error:
+        warn("ClientHook", error.strerror or str(error))
 
 
 def _ask_network(every: Iterable[Filled], notes: Notes, resolve: Resolver) -> None:

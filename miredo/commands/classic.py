@@ -6,7 +6,7 @@ What the classic commands share: from a command line to a daemon.
    in one line at the terminal, and the exit status is L{FAILURE}; that of wrong usage is L{WRONG_USAGE}, as with
    miredo 1.2.6.
 2. The process detaches, unless it is told to stay.
-3. Only then Twisted is imported, and the rest is L{miredo.commands.running}'s.
+3. Only then Twisted is imported, while the privileged child begins, and the rest is L{miredo.commands.running}'s.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import sys
 from getopt import GetoptError, gnu_getopt
 from typing import TYPE_CHECKING, NamedTuple
 
-from miredo.config import ConfigError, Configuration
+from miredo import VERSION
+from miredo.config import ConfigError, Configuration, TunnelConfig
 from miredo.kernel.detaching import Detached, detach
 from miredo.kernel.notifying import ServiceManager
-from miredo.kernel.privileged.__main__ import spare_pyroute2
 from miredo.service.dropping import CannotDrop, Decision, decide, missing_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import ModuleType
+    from collections.abc import Callable
 
     from miredo.commands.usage import Command
+    from miredo.kernel.privileged.beginning import Begun
     from miredo.service.origin import Origin
 
 HELD_BACK = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
@@ -113,9 +113,7 @@ def _answered(command: Command, words: Words) -> str:
     if "help" in words.options:
         return command.help()
     if "version" in words.options:
-        from importlib.metadata import version
-
-        return f"{command.name} {version('miredo')} ({command.purpose})\n{_LICENCE}"
+        return f"{command.name} {VERSION} ({command.purpose})\n{_LICENCE}"
     return ""
 
 
@@ -152,22 +150,22 @@ def _launched(launch: Launch) -> int:
             return FAILURE
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     manager = ServiceManager(os.environ)
-    _spare()
+    begun = _begun(launch)
+    from miredo.commands.sparing import spare
+
+    spare()
     from miredo.commands.running import run
 
-    return run(launch, detached, manager)
+    return run(launch, detached, manager, begun)
 
 
-class _WithoutTLS:
-    """Lets Twisted be as it is where pyOpenSSL is not installed."""
+def _begun(launch: Launch) -> Begun | None:
+    """The privileged child, if there is to be one: it has its own imports to do meanwhile."""
+    if launch.decision.drop is None:
+        return None
+    from miredo.kernel.privileged.beginning import begin
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        del path, target
-        if fullname == "OpenSSL":
-            raise ModuleNotFoundError("these programs do without it", name=fullname)
-
-
-def _spare() -> None:
-    """Do without libraries that take a third of the memory and of the time to start, and that nothing here uses."""
-    spare_pyroute2()
-    sys.meta_path.insert(0, _WithoutTLS())
+    try:
+        return begin(tunnels=any(isinstance(role, TunnelConfig) for role in launch.configuration.roles))
+    except OSError:
+        return None  # the daemon tries again, and tells

@@ -39,9 +39,8 @@ from miredo.config.readers import (
     whole_number,
 )
 from miredo.config.words import FastPath, LogFormat, LogLevel, Qualification, RelayType, ServerOrder, SyslogFacility
-from miredo.teredo.constants import BUBBLE_TTL
-from miredo.teredo.mire import CLIENT_PORT, SERVER_PORT
-from miredo.teredo.server import SymmetricBubbles
+from miredo.teredo.constants import BUBBLE_TTL, MIRE_PORT
+from miredo.teredo.symmetric import SymmetricBubbles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -533,8 +532,8 @@ class MireConfig(RoleConfig):
     def claims(self) -> Iterator[Claim]:
         """Both ports."""
         yield from super().claims()
-        yield Claim("BindAddress", f"UDP port {SERVER_PORT}", self.bind_address)
-        yield Claim("BindAddress", f"UDP port {CLIENT_PORT}", self.bind_address)
+        yield Claim("BindAddress", f"UDP port {TEREDO_PORT}", self.bind_address)
+        yield Claim("BindAddress", f"UDP port {MIRE_PORT}", self.bind_address)
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Capability(IntEnum):
     """Those that the program has a use for (capabilities(7))."""
 
+    CAP_DAC_OVERRIDE = 1
     CAP_SETGID = 6
     CAP_SETUID = 7
     CAP_SETPCAP = 8
+    CAP_NET_BIND_SERVICE = 10
     CAP_NET_ADMIN = 12
     CAP_NET_RAW = 13
     CAP_SYS_CHROOT = 18
@@ -129,6 +131,15 @@ def bequeath() -> None:
         _checked(_libc.prctl(_PR_CAP_AMBIENT, _RAISE, capability, 0, 0))
 
 
+def keep(kept: Iterable[Capability]) -> None:
+    """Have no other capabilities from now on, nor let programs that are executed have them, root's neither."""
+    _, permitted, inheritable = held()
+    mask = sum(1 << one for one in {*kept})
+    if not lacking([Capability.CAP_SETPCAP]):
+        _reduce_bounding_set(mask)
+    _set(permitted & mask, permitted & mask, inheritable & mask)
+
+
 def give_up(identity: Identity | None, root: str | None) -> None:
     """
     Keep nothing that an ordinary user has not; the standing order of the steps is that each still needs the last.
@@ -151,7 +162,7 @@ def give_up(identity: Identity | None, root: str | None) -> None:
         os.setgroups([])
         os.setresgid(identity.gid, identity.gid, identity.gid)
     if not lacking([Capability.CAP_SETPCAP]):
-        _empty_bounding_set()
+        _reduce_bounding_set(0)
     if identity is not None:
         os.setresuid(identity.uid, identity.uid, identity.uid)
     _checked(_libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0))
@@ -174,9 +185,9 @@ def _verify(identity: Identity | None) -> None:
         raise StillPrivileged(f"it still has {', '.join(kept)}")
 
 
-def _empty_bounding_set() -> None:
+def _reduce_bounding_set(mask: int) -> None:
     for capability in range(_HIGHEST + 1):
-        if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) > 0:
+        if not mask >> capability & 1 and _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) > 0:
             _checked(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0))
 
 

@@ -14,9 +14,10 @@ import socket
 import struct
 from errno import EACCES, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, EOPNOTSUPP, ERANGE
 from fcntl import ioctl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pyroute2.netlink import nlmsg
+from pyroute2.netlink.marshal import Marshal
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
@@ -35,7 +36,6 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from zope.interface import implementer
 
@@ -96,6 +96,21 @@ _ETHTOOL_STXCSUM = 0x17
 Address = IPv4 | IPv6
 
 
+class Messages(Marshal):
+    """
+    Reads what the kernel answers and tells of.
+
+    pyroute2's own for rtnetlink reads every kind of message, and imports a hundred modules more for it.
+    """
+
+    msg_map: ClassVar[dict[int, type[nlmsg]]] = {
+        **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK), ifinfmsg),
+        **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR), ifaddrmsg),
+        **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE), rtmsg),
+        **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE), fibmsg),
+    }
+
+
 class RouteSocket:
     """
     Questions to rtnetlink.
@@ -106,7 +121,7 @@ class RouteSocket:
     def __init__(self, opened: socket.socket | None = None) -> None:
         self._socket = opened or netlink_socket()
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
-        self._marshal = MarshalRtnl()
+        self._messages = Messages()
         self._sequence = 0
 
     def ask(self, message: nlmsg, kind: int, flags: int, what: str) -> list[nlmsg]:
@@ -130,7 +145,7 @@ class RouteSocket:
 
     def _answers(self) -> Iterator[nlmsg]:
         while True:
-            for message in self._marshal.parse(self._socket.recv(_DATAGRAM_LIMIT)):
+            for message in self._messages.parse(self._socket.recv(_DATAGRAM_LIMIT)):
                 header = message["header"]
                 if header["sequence_number"] != self._sequence:
                     continue

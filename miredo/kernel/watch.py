@@ -7,13 +7,13 @@ from errno import ENOBUFS
 
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import RTM_DELROUTE, RTM_NEWROUTE
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from miredo.kernel.interfaces import IWatch
+from miredo.kernel.netlink import Messages
 
 BATCH = 64
 """Datagrams read in one wake-up of the reactor (ours); what they tell becomes one call."""
@@ -35,7 +35,7 @@ class NetworkWatch:
     def __init__(self, changed: Callable[[], None], reactor: IReactorFDSet, hearing: socket.socket) -> None:
         self._changed = changed
         self._reactor = reactor
-        self._marshal = MarshalRtnl()
+        self._messages = Messages()
         self._socket = hearing
         reactor.addReader(self)
 
@@ -70,7 +70,7 @@ class NetworkWatch:
                     raise
                 news = True  # the kernel dropped some: whatever they told, it is to be looked at anew
             else:
-                news = any(map(_is_news, self._marshal.parse(datagram))) or news
+                news = any(map(_is_news, self._messages.parse(datagram))) or news
         return news
 
 

@@ -13,8 +13,7 @@ from miredo.address.scope import IPv4Scope
 from miredo.address.teredo import TEREDO_PORT, compose
 from miredo.kernel.namespaces import entered
 from miredo.lab.pings import Pings
-from miredo.teredo.actions import SendDatagram
-from miredo.teredo.constants import PRIMARY
+from miredo.teredo.actions import PRIMARY, SendDatagram
 from miredo.teredo.mire import CLIENT_PORT
 from miredo.teredo.qualification import SOLICITATION
 from miredo.teredo.server import Server
@@ -105,18 +104,14 @@ class AtRelay(Visitor):
 
 
 class AtClient(Visitor):
-    """A server, which only waits to be solicited.
-
-    @ivar second: the address that it does not have, of the two.
-    """
+    """A server, which only waits to be solicited."""
 
     port = TEREDO_PORT
 
     def __init__(self, node: str, ipv4: str, role: str) -> None:
         super().__init__(node, ipv4, role)
         first = ipv4_of(self.own)
-        second = first[:3] + bytes([first[3] + 1])
-        self._core = Server((first, second), IPv4Scope())
+        self._core = Server((first, first[:3] + bytes([first[3] + 1])), IPv4Scope())
 
     def answer(self, datagram: bytes, source: Endpoint) -> None:
         for action in self._core.receive(datagram, source, PRIMARY, time.monotonic()):

@@ -105,7 +105,7 @@ class TunnelAddress:
         self._waiting = None
         self._log.info(
             "{role}: New Teredo address/MTU ({address}, {mtu})",
-            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
+            **self._about(address=show_ipv6(event.address), mtu=event.mtu, notice=True),
         )
         Deferred.fromCoroutine(self._bring_up(event))
 
@@ -185,7 +185,7 @@ class TunnelAddress:
     def _say_started(self, event: Qualified) -> None:
         self._log.info(
             "{role}: Teredo pseudo-tunnel started (address: {address}, MTU: {mtu})",
-            **self._about(address=show_ipv6(event.address), mtu=event.mtu),
+            **self._about(address=show_ipv6(event.address), mtu=event.mtu, notice=True),
         )
 
     def _say_refusal(self, refusal: NotConfigured) -> None:

@@ -34,6 +34,7 @@ from miredo.kernel.identity import StillPrivileged, give_up
 from miredo.kernel.interfaces import IEndpoints
 from miredo.kernel.notifying import ServiceManager
 from miredo.kernel.pidfile import AnotherRuns, PidFile
+from miredo.kernel.privileged.beginning import Begun
 from miredo.service.dropping import CannotDrop, Decision, Drop, prepare
 from miredo.service.endsignals import MEANINGLESS, EndSignals, disarm
 from miredo.service.hangup import Hangup
@@ -97,6 +98,7 @@ class Circumstances:
     @ivar pid_file_told: it was asked for; one that is merely usual may be out of an ordinary user's reach.
     @ivar launch: the terminal that it was detached from.
     @ivar log: the log, if it is the daemon's own.
+    @ivar begun: the privileged child, if it has been begun already.
     """
 
     program: str
@@ -106,6 +108,7 @@ class Circumstances:
     pid_file_told: bool = True
     launch: Detached | None = None
     log: Log | None = None
+    begun: Begun | None = None
 
 
 class Daemon(MultiService):
@@ -228,7 +231,7 @@ class Daemon(MultiService):
 
     def reload(self) -> None:
         """Run what the file says now; one that is wrong changes nothing."""
-        self._log.info("Reloading configuration on signal 1 (Hangup)")
+        self._log.info("Reloading configuration on signal 1 (Hangup)", notice=True)
         self._readiness.reloading()
         done = Deferred.fromCoroutine(self._reloaded())
         done.addErrback(lambda why: self._log.failure("cannot reload", why))

@@ -21,7 +21,6 @@ from miredo.kernel.identity import (
     Capability,
     Identity,
     UnknownUser,
-    bequeath,
     held,
     lacking,
     look_up,
@@ -115,7 +114,7 @@ def _checked(drop: Drop, *notices: str) -> Decision:
 
 def prepare(drop: Drop) -> None:
     """
-    See to the directory, and to that what is executed before the drop has what we have.
+    See to the directory.
 
     @raise CannotDrop: the directory will not do.
     """
@@ -124,8 +123,6 @@ def prepare(drop: Drop) -> None:
             _prepare_root(drop.root, drop.identity)
         except OSError as error:
             raise CannotDrop(f"cannot be locked into {drop.root}: {error.strerror}") from error
-    if os.geteuid() != SUPERUSER:
-        bequeath()
 
 
 def _prepare_root(root: str, identity: Identity | None) -> None:

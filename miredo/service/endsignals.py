@@ -60,7 +60,8 @@ class EndSignals(Service):
         return came
 
     def _tell(self, number: int) -> None:
-        self._log.info("Exiting on signal {number} ({name})", number=number, name=signal.strsignal(number))
+        text = "Exiting on signal {number} ({name})"
+        self._log.info(text, number=number, name=signal.strsignal(number), notice=True)
 
 
 def disarm(*numbers: int) -> None:

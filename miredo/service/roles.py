@@ -427,7 +427,7 @@ class TeredoRelayService(TunnelService[RelayConfig]):
     def startService(self) -> None:
         super().startService()
         self.ready = True
-        self._log.info("{role}: Teredo pseudo-tunnel started", role=self.name)
+        self._log.info("{role}: Teredo pseudo-tunnel started", role=self.name, notice=True)
         say_sunset(self.config.title, self.config.sunset, self._surroundings.today())
         self._diagnosis.say(self.diagnose(self._network))
 

@@ -98,3 +98,6 @@ BUBBLE_TTL = 2
 port that the client's answer needs (Linux masquerade). Ours; dolphin-emu and enet do likewise."""
 ECHO_NONCE_LENGTH = 16
 """Bytes of nonce in a connectivity test; RFC 4380 5.2.9 recommends at least 8."""
+
+MIRE_PORT = 3545
+"""The port of an echo responder besides that of a server. Ours, from C miredo's teredo-mire."""

@@ -25,6 +25,7 @@ from miredo.address.endpoint import Endpoint, IPv4, IPv6, endpoint, ipv4_of
 from miredo.address.scope import IPv4Scope, is_global_ipv6, is_link_local
 from miredo.address.teredo import TEREDO_PORT, compose, is_teredo, mapped_of, server_of
 from miredo.teredo.actions import SendDatagram
+from miredo.teredo.constants import MIRE_PORT
 from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.server import ECHO_HOP_LIMIT
 from miredo.wire.bubble import emit_bubble, is_bubble
@@ -36,8 +37,8 @@ from miredo.wire.trailers import DiscardPacket, NonceTrailer, emit_trailer, nonc
 
 SERVER_PORT = TEREDO_PORT
 """Where it takes bubbles as the server that its address names."""
-CLIENT_PORT = 3545
-"""Where it takes echo requests, and what all answers come from. Ours, from C miredo's teredo-mire."""
+CLIENT_PORT = MIRE_PORT
+"""Where it takes echo requests, and what all answers come from."""
 
 
 class Mire:

@@ -22,8 +22,6 @@ under the false address of somebody do not stop what that one has forwarded.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from miredo.address.endpoint import Endpoint, IPv4, IPv6, ipv4_of, port_of
 from miredo.address.scope import IPv4Scope, is_global_ipv6, is_link_local
 from miredo.address.teredo import (
@@ -47,6 +45,7 @@ from miredo.teredo.constants import (
 )
 from miredo.teredo.drops import Drop, Drops
 from miredo.teredo.security import KEY_EXPIRING, KEY_VALID, Keyring
+from miredo.teredo.symmetric import SymmetricBubbles
 from miredo.wire.bubble import is_bubble
 from miredo.wire.encapsulation import (
     Encapsulated,
@@ -71,17 +70,6 @@ ECHO_HOP_LIMIT = 64
 SIX_TO_FOUR = b"\x20\x02"
 ISATAP = b"\x5e\xfe"
 """Bytes 10 and 11 of an address that embeds an IPv4 address behind them (RFC 5214 6.1)."""
-
-
-class SymmetricBubbles(StrEnum):
-    """Which small bubbles for our own clients are let through though they do not come from the embedded endpoint."""
-
-    STRICT = "strict"
-    """None, which is the letter of RFC 4380 5.3.1."""
-    PORT = "port"
-    """Those from another port of the embedded address: most symmetric NATs."""
-    ANY = "any"
-    """All: symmetric NATs with several addresses too. The origin indication tells where a bubble came from."""
 
 
 class Server:

@@ -50,6 +50,7 @@ from miredo.teredo import (
     security,
     server,
     silences,
+    symmetric,
     timers,
     traversal,
 )
@@ -78,6 +79,7 @@ MODULES: tuple[ModuleType, ...] = (
     security,
     server,
     silences,
+    symmetric,
     timers,
     traversal,
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from miredo.address.endpoint import IPv4, parse_ipv4
-from miredo.commands import checkconf
+from miredo.commands import checkconf, lookup
 from miredo.commands.checkconf import BAD, GOOD, WRONG_USAGE, look_at, main
 from miredo.commands.usage import MIREDO_CHECKCONF
 from miredo.config import source
@@ -350,7 +350,7 @@ def test_names_are_not_looked_up_unless_that_is_asked_for(folder: Path, monkeypa
         asked.extend(names)
         return dict.fromkeys(names, "Name or service not known")
 
-    monkeypatch.setattr(checkconf, "addresses_of", unknown)
+    monkeypatch.setattr(lookup, "addresses_of", unknown)
     assert main(["a.conf"]) == GOOD
     assert asked == []
     assert main(["--resolve", "a.conf"]) == BAD

@@ -21,6 +21,7 @@ import pytest
 
 from miredo.commands import miredo, miredo_server
 from miredo.kernel.libc import CLONE_NEWNET, CLONE_NEWUSER, MS_BIND, MS_REC, mount, unshare
+from miredo.kernel.namespaces import create_namespace
 from tests.daemons import children_of, is_nobody, lives, started, status_of
 from tests.test_tap import give_addresses, state, take_port, teredo_address, wait_for
 
@@ -155,7 +156,7 @@ def test_detached_it_logs_to_syslog_even_to_one_that_comes_later(tmp_path: Path)
         pid = running.pid
         assert is_nobody(pid)
         assert 'unknown directive "BindPrt"' in syslogd.hears(f"miredo[{pid}]: ")
-        assert syslogd.hears("Teredo pseudo-tunnel started").startswith("<142>")  # local1, informational
+        assert syslogd.hears("Teredo pseudo-tunnel started").startswith("<141>")  # local1, notice
         syslogd.end()
         syslogd.restart()
         time.sleep(1.1)  # it does not try more often
@@ -242,8 +243,23 @@ def test_root_in_a_directory_has_a_child_and_no_capability(tmp_path: Path) -> No
         running.end()
 
 
-CAPABILITIES = 1 << 12 | 1 << 13 | 1 << 2
-"""CAP_NET_ADMIN, CAP_NET_RAW, and CAP_DAC_READ_SEARCH to find this Python."""
+@pytest.mark.root
+@pytest.mark.namespaced
+@pytest.mark.parametrize(("more", "kept"), [("", 0x3402), ("Namespace some\n", 0x203402)])
+def test_the_child_keeps_what_it_needs_and_no_more(more: str, kept: int, tmp_path: Path) -> None:
+    create_namespace("some")
+    (tmp_path / "relay.conf").write_text(RELAY + more)
+    with started(tmp_path, "miredo", "-f", "-c", "relay.conf") as running:
+        running.says("Teredo pseudo-tunnel started")
+        status = status_of(running.child)
+        assert {status[name][0] for name in ("CapPrm", "CapEff", "CapBnd")} == {f"{kept:016x}"}
+        running.end()
+
+
+FOR_THIS_TEST = 1 << 2
+"""CAP_DAC_READ_SEARCH, to find this Python."""
+CAPABILITIES = 1 << 12 | 1 << 13 | FOR_THIS_TEST
+"""CAP_NET_ADMIN and CAP_NET_RAW."""
 
 
 def as_nobody_with_capabilities() -> None:
@@ -314,7 +330,7 @@ def test_capabilities_of_the_interpreters_file_are_the_hooks_too(tmp_path: Path)
     finally:
         process.kill()
         process.wait()
-    assert f"{CAPABILITIES:016x}" in output.read_text()
+    assert f"{CAPABILITIES & ~FOR_THIS_TEST:016x}" in output.read_text()
 
 
 def in_a_user_namespace_of_one() -> None:

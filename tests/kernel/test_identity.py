@@ -44,6 +44,7 @@ assert libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), data) == 0
 assert held().permitted == before != 0
 """
 
+
 def account_of(text: str, *arguments: str) -> dict[str, object]:
     """What a process says of itself after it has run C{text}; its C{status} is what the kernel says."""
     words = [sys.executable, "-c", SCRIPT + text + ACCOUNT, *arguments]

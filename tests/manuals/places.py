@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,5 +82,8 @@ def links_of(pid: int) -> set[str]:
 
 def opened_by(pid: int) -> set[str]:
     """What a process has open: C{socket:[1234]}, C{/dev/net/tun}."""
-    folder = f"/proc/{pid}/fd"
-    return {os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
+    folder, found = f"/proc/{pid}/fd", set()
+    for number in os.listdir(folder):
+        with suppress(FileNotFoundError):  # it has been closed meanwhile
+            found.add(os.readlink(f"{folder}/{number}"))
+    return found

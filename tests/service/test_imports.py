@@ -57,7 +57,6 @@ sys.exit(0 if before == after else f"{before} {after}")
 """
 
 
-
 def locked_in(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run C{text} in the root directory C{folder}."""
     words = [sys.executable, "-c", PREPARED + text, str(folder)]

@@ -331,6 +331,14 @@ def test_a_failure_is_one_object_with_its_traceback() -> None:
     assert str(told["traceback"]).startswith("Traceback")
 
 
+def test_an_info_that_says_so_is_a_notice_and_is_said_where_infos_are() -> None:
+    paper = Paper(json_process())
+    paper.logger().info("it started", notice=True)
+    (told,) = paper.objects()
+    assert (told["level"], told["message"]) == ("notice", "it started")
+    assert "notice" not in told
+
+
 def event(text: str) -> dict[str, object]:
     return {"log_format": text, "log_level": Level.info, "log_namespace": "miredo", "log_time": 1.5}
 

@@ -18,7 +18,8 @@ from miredo.address.teredo import (
 )
 from miredo.teredo.actions import PRIMARY, SECONDARY, Action, ForwardPacket, SendDatagram
 from miredo.teredo.drops import Drop
-from miredo.teredo.server import Server, SymmetricBubbles
+from miredo.teredo.server import Server
+from miredo.teredo.symmetric import SymmetricBubbles
 from miredo.wire.bubble import emit_bubble
 from miredo.wire.encapsulation import emit_nonce_authentication, emit_origin, parse_encapsulation
 from miredo.wire.icmpv6 import EchoReply, EchoRequest, OtherICMPv6, RouterAdvertisement, emit_icmpv6, parse_icmpv6

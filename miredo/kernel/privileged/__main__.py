@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-C{python -m miredo.kernel.privileged REQUESTS NEWS}: the numbers of two sockets, that the worker has made.
+C{python -m miredo.kernel.privileged REQUESTS NEWS [tunnels]}: the numbers of two sockets, that the worker has made, and
+whether it has tunnels.
 
 Not a command for people: whoever starts it must own the other ends, and be its parent.
 """
@@ -15,7 +16,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 
-from miredo.kernel.identity import SUPERUSER, bequeath
+from miredo.kernel.identity import SUPERUSER, bequeath, keep
 from miredo.kernel.libc import die_with_parent
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
@@ -49,24 +50,30 @@ def settle(*kept: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Serve the worker; the exit status."""
-    requests, news = (int(argument) for argument in arguments)
+    requests, news = map(int, arguments[:2])
     worker = os.getppid()
     settle(requests, news)
     if os.geteuid() != SUPERUSER:
         bequeath()  # to hooks: what was executed for its file's capabilities has none to hand on
     spare_pyroute2()
 
+    from miredo.kernel.privileged.beginning import TUNNELS
     from miredo.kernel.privileged.charge import receive_charge
     from miredo.kernel.privileged.loop import Loop
     from miredo.kernel.privileged.obedience import Obedience
     from miredo.kernel.privileged.permits import Permits
 
+    if TUNNELS in arguments:
+        import_module("miredo.kernel.netlink")  # it takes its time, but the worker has its own imports to do
     asked = socket.socket(fileno=requests)
     charge = receive_charge(asked)
+    if charge is None:
+        return 0
     permits = Permits(charge)
     obedience = Obedience(charge, permits)
     if permits.has_tunnels:
-        import_module("miredo.kernel.netlink")  # it takes its time, but the worker has its own imports to do
+        import_module("miredo.kernel.netlink")
+    keep(permits.capabilities)
     return Loop(asked, socket.socket(fileno=news), obedience, permits, worker).run()
 
 

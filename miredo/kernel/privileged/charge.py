@@ -47,14 +47,16 @@ def send_charge(through: socket.socket, charge: Charge) -> None:
         send(through, {name: value.encode() for name, value in values if value is not None}, descriptor)
 
 
-def receive_charge(through: socket.socket) -> Charge:
+def receive_charge(through: socket.socket) -> Charge | None:
     """
-    Be told.
+    Be told; C{None}: there is nothing to do after all, and nobody to tell it.
 
-    @raise MalformedBox: it is no charge, or nobody is there to tell it.
+    @raise MalformedBox: it is no charge.
     """
     received = receive(through, descriptors=True)
-    box, descriptor = received or ({}, None)
+    if received is None:
+        return None
+    box, descriptor = received
     if descriptor is None or "program" not in box:
         raise MalformedBox("no charge")
     with open(descriptor, "rb") as file:

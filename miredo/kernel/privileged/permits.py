@@ -15,6 +15,9 @@ What the worker may ask for: what the configuration names, and nothing else.
                     tunnels, and whether there is NetworkManager; to write: the recordings
     hooks           those of the clients, with the variables of client-hook(8)
 
+The child keeps the capabilities for it, and a hook has them: CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE,
+CAP_DAC_OVERRIDE, and CAP_SYS_ADMIN if there is a C{Namespace} at the start; a reload brings none.
+
 After a reload what an earlier configuration named stays permitted, since its roles may run on, or have to be closed.
 """
 
@@ -27,6 +30,7 @@ from miredo.address.endpoint import IPv6, parse_ipv4, parse_ipv6, show_ipv4, sho
 from miredo.address.teredo import is_teredo
 from miredo.config import ClientConfig, Configuration, RelayConfig, RoleConfig, ServerConfig, TunnelConfig
 from miredo.kernel.errors import refused
+from miredo.kernel.identity import Capability
 from miredo.kernel.links import check_name, show_address, show_prefix
 from miredo.kernel.privileged import commands
 from miredo.kernel.privileged.charge import Charge
@@ -38,6 +42,12 @@ TABLE = "teredo"
 """The name of the routing table that a client may use."""
 STATES = ("up", "down", "destroy")
 
+_ALWAYS = (
+    Capability.CAP_DAC_OVERRIDE,  # files in folders of other users
+    Capability.CAP_NET_BIND_SERVICE,
+    Capability.CAP_NET_ADMIN,
+    Capability.CAP_NET_RAW,
+)
 _DEFAULT_ROUTE = (bytes(16), 0)
 _LINK_LOCAL_LENGTH, _TEREDO_LENGTH = 64, 32
 _LAST_PRIORITY = 32766  # that of the main table's rule
@@ -105,6 +115,12 @@ class Permits:
     def has_tunnels(self) -> bool:
         """Whether any may be asked for."""
         return bool(self._tunnels)
+
+    @property
+    def capabilities(self) -> list[Capability]:
+        """What the child needs for all that may be asked for, and a hook has, for as long as it runs."""
+        ways = [Capability.CAP_SYS_ADMIN] if self._namespaces - {None} else []
+        return [*_ALWAYS, *ways]
 
     def check(self, command: commands.Command) -> None:
         """

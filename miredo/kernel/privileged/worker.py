@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from errno import EPIPE, ETIMEDOUT
@@ -29,17 +28,16 @@ from miredo.kernel.hooks import DelegatedHook
 from miredo.kernel.interfaces import IEndpoints, IHook
 from miredo.kernel.openings import read_whole
 from miredo.kernel.privileged import commands
+from miredo.kernel.privileged.beginning import Begun, begin
 from miredo.kernel.privileged.boxes import Box, MalformedBox, receive, send
 from miredo.kernel.privileged.charge import Charge, send_charge
 from miredo.kernel.privileged.commands import Answer, answer_in, box_of, number, text
 from miredo.kernel.privileged.endpoints import PrivilegedEndpoints
-from miredo.kernel.privileged.loop import LEFT_TO_THE_WORKER
 from miredo.kernel.privileged.openings import descriptor_of
 
 PATIENCE = 5.0
 """Seconds that an answer is waited for. Ours: a child that needs so long is as good as dead."""
 
-_PROGRAM = "miredo.kernel.privileged"
 _NAME = "privileged child"
 
 
@@ -67,19 +65,15 @@ class PrivilegedChild:
         self._hooks: dict[int, Deferred[HookEnded]] = {}
 
     @classmethod
-    def spawn(cls, charge: Charge) -> Self:
+    def spawn(cls, charge: Charge, begun: Begun | None = None) -> Self:
         """
         Start one, and wait for nothing.
 
+        @param begun: one that has been begun already.
         @raise OSError: it cannot be started.
         """
-        requests, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        news, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        news.setblocking(False)
-        with asked, told:
-            pid = _spawned(asked.fileno(), told.fileno())
-        child = cls(pid, requests, news)
-        send_charge(requests, charge)
+        child = cls(*(begun or begin()))
+        send_charge(child._requests, charge)
         return child
 
     def attach(self, reactor: IReactorFDSet, lost: Callable[[str], None]) -> None:
@@ -275,16 +269,6 @@ class _Reader:
 
     def logPrefix(self) -> str:
         return _NAME
-
-
-def _spawned(requests: int, news: int) -> int:
-    """Start the program with these two descriptors; standard error is ours, and until it is ready no signal ends it."""
-    arguments = [sys.executable, "-P", "-m", _PROGRAM, str(requests), str(news)]
-    kept = [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in (requests, news)]
-    blocked, restored = LEFT_TO_THE_WORKER, [*LEFT_TO_THE_WORKER, signal.SIGPIPE, signal.SIGCHLD]
-    return os.posix_spawn(
-        sys.executable, arguments, os.environ, file_actions=kept, setsigmask=blocked, setsigdef=restored
-    )
 
 
 def _how(status: int) -> str:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
-from miredo.service.logbook.severity import Severity, is_own, severity_of
+from miredo.service.logbook.severity import NOTICE, Severity, is_own, severity_of
 
 ROLE = "{role}: "
 """What the texts of roles begin with."""
@@ -72,7 +72,7 @@ class Entry(NamedTuple):
 def entry_of(event: LogEvent) -> Entry:
     """What an event says."""
     failure = failure_of(event)
-    fields = {name: value for name, value in event.items() if not name.startswith("log_")} if is_own(event) else {}
+    fields = _own_fields(event) if is_own(event) else {}
     return Entry(
         event.get("log_time", 0.0),
         severity_of(event),
@@ -189,6 +189,10 @@ def _object(entry: Entry, limit: int, trace: str, fields: dict[str, object]) -> 
     if trace:
         told["traceback"] = _encodable(trace)
     return json.dumps(told | fields)
+
+
+def _own_fields(event: LogEvent) -> dict[str, object]:
+    return {name: value for name, value in event.items() if name != NOTICE and not name.startswith("log_")}
 
 
 def _plain_fields(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
