@@ -23,7 +23,6 @@ LOG = Path(PATH)
 RELAY = "RelayType cone\n"
 
 
-
 def have_own_devices(folder: Path) -> None:
     """Let this test's child have a /dev where there can be a log."""
     mount("tmpfs", str(folder), "tmpfs", 0)
