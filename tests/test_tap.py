@@ -451,6 +451,7 @@ def test_a_daemon_ends_on_a_signal_and_removes_its_pid_file(tmp_path: Path) -> N
 
 RELAY = "RelayType cone\n"
 
+
 def status_of(pid: int) -> dict[str, list[str]]:
     """The fields of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

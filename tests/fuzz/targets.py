@@ -25,7 +25,7 @@ from miredo.wire.ipv4 import IPv4Packet, emit_ipv4_packet
 from miredo.wire.ipv6 import HEADER_LENGTH, UDP
 from miredo.wire.trailers import NonceTrailer, emit_trailer
 from miredo.wire.udp import UDPDatagram, emit_udp
-from tests.fuzz import cores, parsers
+from tests.fuzz import accesslists, cores, gateway, parsers, translation
 from tests.fuzz.cores import Answering
 from tests.fuzz.trial import ADDRESSES, DURATIONS, ENDPOINTS, SCOPE, Dice, Kind, Step, teredo
 from tests.kernel.privileged.test_permits import PERMITTED
@@ -242,4 +242,7 @@ TARGETS = {
     "secrets": Target(parsers.secrets, secret_files, longest=256),
     "commands": Target(parsers.commands, permitted_commands, longest=256),
     "name-answer": Target(parsers.name_answer, name_answers),
+    "access": Target(accesslists.access, accesslists.files, longest=accesslists.LONGEST),
+    "ftp": Target(gateway.ftp, gateway.sessions, longest=256),
+    "dns64": Target(translation.dns64, translation.conversations, longest=translation.LONGEST),
 }

@@ -1,8 +1,28 @@
 # What we use of twisted.names.dns, whose records have no annotations of their own.
-from typing import ClassVar
+from typing import IO, ClassVar
 
 A: int
+NS: int
+MD: int
+MF: int
 CNAME: int
+SOA: int
+MB: int
+MG: int
+MR: int
+PTR: int
+MINFO: int
+MX: int
+TXT: int
+RP: int
+AFSDB: int
+AAAA: int
+SRV: int
+DNAME: int
+OPT: int
+IXFR: int
+AXFR: int
+CH: int
 IN: int
 OK: int
 EFORMAT: int
@@ -15,6 +35,7 @@ PORT: int
 class Name:
     name: bytes
     def __init__(self, name: bytes | str = b"") -> None: ...
+    def encode(self, strio: IO[bytes], compDict: dict[bytes, int] | None = None) -> None: ...
 
 class Query:
     name: Name
@@ -35,6 +56,7 @@ class _CNAME:
 class UnknownRecord:
     data: bytes
     def __init__(self, data: bytes = b"", ttl: int | None = None) -> None: ...
+    def encode(self, strio: IO[bytes], compDict: dict[bytes, int] | None = None) -> None: ...
 
 Record_A = _A
 Record_CNAME = _CNAME
@@ -44,6 +66,7 @@ class RRHeader:
     name: Name
     type: int
     cls: int
+    ttl: int
     rdlength: int | None
     payload: Record | None
     def __init__(
@@ -60,10 +83,18 @@ class Message:
     id: int
     answer: int
     opCode: int
+    auth: bool
     trunc: int
+    recDes: int
+    recAv: int
     rCode: int
+    maxSize: int
+    authenticData: int
+    checkingDisabled: int
     queries: list[Query]
     answers: list[RRHeader]
+    authority: list[RRHeader]
+    additional: list[RRHeader]
     def __init__(
         self,
         identifier: int = ...,
@@ -76,7 +107,10 @@ class Message:
         rCode: int = 0,
         trunc: int = 0,
         maxSize: int = 512,
+        authenticData: int = 0,
+        checkingDisabled: int = 0,
     ) -> None: ...
     def lookupRecordType(self, code: int, /) -> type[Record]: ...
     def toStr(self) -> bytes: ...
     def fromStr(self, octets: bytes, /) -> None: ...
+    def decode(self, strio: IO[bytes], length: int | None = None) -> None: ...
