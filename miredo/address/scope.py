@@ -81,7 +81,7 @@ class IPv4Scope:
         @param allow: ranges in CIDR notation; a bare address is a range of one.
         @raise ValueError: a range cannot be read, or has bits set beyond its length.
         """
-        self._allowed = [_bounds(text) for text in allow]
+        self._allowed = [bounds(text) for text in allow]
         self._rows: list[list[Range]] = [[] for _ in range(256)]
         for row in FORBIDDEN_IPV4:
             for octet in range(row.first[0], row.last[0] + 1):
@@ -151,7 +151,7 @@ def is_global_ipv6(address: IPv6, scope: IPv4Scope) -> bool:
     return first != 0xFF
 
 
-def _bounds(text: str) -> tuple[IPv4, IPv4]:
+def bounds(text: str) -> tuple[IPv4, IPv4]:
     """The first and the last address of a range in CIDR notation."""
     try:
         network = IPv4Network(text)

@@ -19,12 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from miredo.address.endpoint import IPv4, IPv6
 from miredo.address.rfc6052 import WELL_KNOWN, Prefix, is_well_formed
-from miredo.address.scope import IPv4Scope
+from miredo.address.scope import IPv4Scope, bounds
 
 Address = bytes
 """An address of this host, IPv4 (4 bytes) or IPv6 (16 bytes)."""
@@ -125,7 +124,7 @@ class Mapping:
         self._prefixes = sorted(set(prefixes), key=lambda prefix: prefix.length, reverse=True)
         self._under_any = tuple(prefix.octets for prefix in self._prefixes)
         self._permitted = permitted
-        self._permitted_ranges = [_bounds(text) for text in permitted.well_known]
+        self._permitted_ranges = [bounds(text) for text in permitted.well_known]
         self._refused_ranges = dict(_ALWAYS)
         if not permitted.loopback:
             self._refused_ranges["loopback"] = Refusal.LOOPBACK
@@ -189,12 +188,3 @@ class Mapping:
 
     def _is_permitted(self, ipv4: IPv4) -> bool:
         return any(first <= ipv4 <= last for first, last in self._permitted_ranges)
-
-
-def _bounds(text: str) -> tuple[IPv4, IPv4]:
-    """The first and the last address of a range in CIDR notation."""
-    try:
-        network = IPv4Network(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not an IPv4 range: {error}") from error
-    return network.network_address.packed, network.broadcast_address.packed

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from zope.interface import implementer
 
 from miredo.kernel.hookprogram import (
@@ -23,6 +22,7 @@ from miredo.kernel.hookprogram import (
     text_of,
 )
 from miredo.kernel.interfaces import IHook
+from miredo.kernel.readable import Readable
 
 if TYPE_CHECKING:
     import subprocess
@@ -98,27 +98,6 @@ class DelegatedHook:
         return self._run(environment)
 
 
-@implementer(IReadDescriptor)
-class _Readable:
-    """A descriptor in the reactor."""
-
-    def __init__(self, descriptor: int, read: Callable[[], None]) -> None:
-        self._descriptor = descriptor
-        self._read = read
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def doRead(self) -> None:
-        self._read()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends; the hook goes on by itself."""
-
-    def logPrefix(self) -> str:
-        return "hook"
-
-
 class HookProcess:
     """
     A hook that runs. Its end is seen by a descriptor of the process (pidfd_open(2)), so that no signal is needed.
@@ -134,8 +113,8 @@ class HookProcess:
         self._pipe = process.stdout
         self._output = b""
         self._limit = limit
-        self._said = _Readable(process.stdout.fileno(), self._read)
-        self._exit = _Readable(os.pidfd_open(process.pid), self._exited)
+        self._said = Readable(process.stdout.fileno(), self._read, "hook")
+        self._exit = Readable(os.pidfd_open(process.pid), self._exited, "hook")
         for descriptor in (self._said, self._exit):
             reactor.addReader(descriptor)
         self._overtime = IReactorTime(reactor).callLater(limit, self._kill)

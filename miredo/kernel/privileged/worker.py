@@ -19,8 +19,6 @@ from typing import Self
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from miredo.kernel.errors import refused
 from miredo.kernel.hookprogram import HookEnded, not_started
@@ -34,6 +32,7 @@ from miredo.kernel.privileged.charge import Charge, send_charge
 from miredo.kernel.privileged.commands import Answer, answer_in, box_of, number, text
 from miredo.kernel.privileged.endpoints import PrivilegedEndpoints
 from miredo.kernel.privileged.openings import descriptor_of
+from miredo.kernel.readable import Readable
 
 PATIENCE = 5.0
 """Seconds that an answer is waited for. Ours: a child that needs so long is as good as dead."""
@@ -84,7 +83,8 @@ class PrivilegedChild:
         """
         self._reactor = reactor
         self._lost = lost
-        self._readers = [_Reader(self._news.fileno(), self._read_news), _Reader(self._exit, self._exited)]
+        read = (self._news.fileno(), self._read_news), (self._exit, self._exited)
+        self._readers = [Readable(descriptor, call, _NAME) for descriptor, call in read]
         for reader in self._readers:
             reactor.addReader(reader)
 
@@ -248,27 +248,6 @@ class PrivilegedChild:
         if self._exit >= 0:
             os.close(self._exit)
             self._exit = -1
-
-
-@implementer(IReadDescriptor)
-class _Reader:
-    """A descriptor in the reactor; whoever reads it closes it."""
-
-    def __init__(self, descriptor: int, read: Callable[[], None]) -> None:
-        self._descriptor = descriptor
-        self._read = read
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def doRead(self) -> None:
-        self._read()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends."""
-
-    def logPrefix(self) -> str:
-        return _NAME
 
 
 def _how(status: int) -> str:
