@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from miredo.commands import flood, malformed, recovery, start
@@ -12,7 +13,10 @@ from miredo.commands import flood, malformed, recovery, start
 def main(words: list[str] | None = None) -> int:
     """Run one; the exit status."""
     options = parser().parse_args(words)
-    return int(options.bench(options))
+    try:
+        return int(options.bench(options))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def parser() -> argparse.ArgumentParser:

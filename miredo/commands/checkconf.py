@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 from dataclasses import asdict
 from getopt import GetoptError, gnu_getopt
@@ -182,6 +183,8 @@ def _ask_host(filled: Filled, notes: Notes) -> None:
     config = filled.config
     if isinstance(config, ProcessConfig) and config.user is not None:
         _ask_for_user(config.user, warn)
+    if isinstance(config, ProcessConfig) and config.chroot is not None:
+        _ask_for_directory(config.chroot, warn)
     if isinstance(config, (ClientConfig, ServerConfig)) and config.secret_file is not None:
         _ask_for_secrets(config.secret_file, warn)
     if isinstance(config, ClientConfig) and config.client_hook is not None:
@@ -195,6 +198,20 @@ def _ask_for_user(name: str, warn: Callable[[str, str], None]) -> None:
         look_up(name)
     except UnknownUser as reason:
         warn("User", str(reason))
+
+
+def _ask_for_directory(path: str, warn: Callable[[str, str], None]) -> None:
+    from miredo.service.dropping import ROOT
+
+    if path == ROOT:  # is made at the start
+        return
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        warn("Chroot", error.strerror or str(error))
+    else:
+        if not stat.S_ISDIR(found.st_mode):
+            warn("Chroot", "not a directory")
 
 
 def _ask_for_secrets(path: str, warn: Callable[[str, str], None]) -> None:

@@ -17,6 +17,7 @@ from miredo.commands.classic import WrongUsage
 from miredo.commands.classic import main as run
 from miredo.commands.usage import MIREDO
 from miredo.config.source import DEFAULT_FILES
+from miredo.kernel.identity import is_known
 from miredo.service.origin import Origin
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def _server(words: Words, address: str) -> Origin:
 
 
 def _is_program(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
+    """A host's hook is not for whoever is root in a user namespace of this host alone."""
+    return os.path.isfile(path) and os.access(path, os.X_OK) and is_known(os.stat(path).st_uid)
 
 
 if __name__ == "__main__":

@@ -120,21 +120,22 @@ _PID_FILE = Option(
     "pidfile",
     FILE,
     "file that gets the number of the process",
-    "It is locked as long as the program runs, and removed at its end. It overrides the directive PidFile.",
+    "It is locked as long as the program runs, and removed at its end; one that a killed program has left is "
+    "taken over by the next. It overrides the directive PidFile.",
 )
 _CHROOT = Option(
     "t",
     "chroot",
     DIRECTORY,
-    "directory that the program locks itself into; / is none",
+    "directory that the program locks itself into (default: /run/miredo); / is none",
     "The directory had better be empty. It overrides the directive Chroot. Without either it is /run/miredo, which "
-    "is made if it is not there.",
+    "is made if it is not there; any other is to be there.",
 )
 _USER = Option(
     "u",
     "user",
     USER,
-    "user that the program becomes once all is open",
+    "user that the program becomes once all is open (default: nobody)",
     "It overrides the directive User. Without either it is nobody. To stay root is refused unless root is asked for by "
     "name.",
 )

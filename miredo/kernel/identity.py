@@ -104,6 +104,11 @@ def out_of_reach(identity: Identity, proc: str = PROC) -> str | None:
         return None if file.read().strip() == "allow" else "this user namespace denies setgroups(2)"
 
 
+def is_known(uid: int) -> bool:
+    """Whether that number of a file's owner is a user of this user namespace, not somebody whom it cannot name."""
+    return _is_mapped(uid, f"{PROC}/uid_map")
+
+
 def _is_mapped(number: int, path: str) -> bool:
     with open(path) as file:
         rows = [tuple(map(int, line.split())) for line in file]

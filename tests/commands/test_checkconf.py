@@ -307,6 +307,14 @@ def test_a_user_that_this_host_has_not_is_warned_of(folder: Path) -> None:
     assert warnings(f"{CLIENT}User no-such-user\n", folder) == ['2: User: there is no user "no-such-user"']
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/", ""), ("/run/miredo", ""), ("/nowhere", "No such file or directory"), ("/dev/null", "not a directory")],
+)
+def test_a_place_that_is_no_directory_of_this_host_is_a_warning(path: str, reason: str, folder: Path) -> None:
+    assert warnings(f"{CLIENT}Chroot {path}\n", folder) == ([f"2: Chroot: {reason}"] if reason else [])
+
+
 def test_a_secret_file_that_is_not_there_or_others_may_read_is_warned_of(folder: Path) -> None:
     path = folder / "secret"
     text = f"{CLIENT}SecretFile {path}\n"

@@ -348,6 +348,24 @@ def test_where_there_is_no_such_user_nothing_is_given_up_and_one_line_says_so(tm
         assert running.text.count("this user namespace has no user nobody (65534): nothing is given up") == 1
         assert children_of(running.pid) == []
         running.end()
+
+
+@pytest.mark.root
+@pytest.mark.namespaced
+def test_the_hosts_hook_is_not_for_root_of_a_user_namespace(tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "client-hook").write_text("#!/bin/sh\necho the hook\n")
+    (hooks / "client-hook").chmod(0o755)
+    os.makedirs("/etc/miredo", exist_ok=True)
+    mount(str(hooks), "/etc/miredo", None, MS_BIND)
+    os.chown(hooks / "client-hook", 4321, 4321)
+    (tmp_path / "some.conf").write_text("ServerAddress 192.0.2.1\n")
+    words = ["-f", "-c", str(tmp_path / "some.conf")]
+    with started(tmp_path, "miredo", *words, prepare=in_a_user_namespace_of_one) as running:
+        running.says("Starting...")
+        running.end()
+        assert "the hook" not in running.text
         assert running.process.wait(10) == 0
 
 

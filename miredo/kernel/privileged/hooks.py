@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Hooks beside the privileged child's loop: one at a time, in order, each for a minute at most."""
+"""Hooks beside the privileged child's loop: one at a time, in order, each for a minute at most,
+and all together for some seconds at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 import time
 from collections import deque
 from errno import EAGAIN
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from miredo.kernel.errors import refused
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from miredo.kernel.privileged.permits import Hook
 
+LAST_LIMIT = 5.0
+"""Seconds for all hooks once the end has come. Ours: whoever starts the program anew shall not wait for long."""
 QUEUE_LIMIT = 64
 """Hooks that wait at most. Ours: a client has two that wait, and one that runs."""
 _CHUNK = 4096
@@ -47,6 +51,7 @@ class Hooks:
         self._waiting: deque[Asked] = deque()
         self._running: Running | None = None
         self._last: dict[tuple[str | None, str], Hook] = {}
+        self._over_by = inf
 
     def ask(self, hook: Hook) -> int:
         """
@@ -60,7 +65,10 @@ class Hooks:
         return self._add(hook)
 
     def wind_up(self) -> None:
-        """Nobody asks any more: have each tunnel of which a hook knows be taken down and destroyed."""
+        """Nobody asks any more: have each tunnel of which a hook knows taken down and destroyed, in L{LAST_LIMIT}."""
+        self._over_by = time.monotonic() + LAST_LIMIT
+        if self._running is not None:
+            self._running.hurry(self._over_by)
         for hook in tuple(self._last.values()):
             for last in farewells(hook):
                 self._add(last)
@@ -72,6 +80,8 @@ class Hooks:
             if (end := self._running.end()) is not None:
                 number, self._running = self._running.number, None
                 self._ended(number, end)
+        if time.monotonic() >= self._over_by:
+            self._waiting.clear()
         while self._running is None and self._waiting:
             self._start(self._waiting.popleft())
 
@@ -107,6 +117,7 @@ class Hooks:
             self._ended(asked.number, not_started(error))
         else:
             self._running = Running(asked.number, process, self._limit)
+            self._running.hurry(self._over_by)
 
 
 class Running:
@@ -126,12 +137,18 @@ class Running:
         self._output = b""
         self._limit = limit
 
+    def hurry(self, deadline: float) -> None:
+        """Have it end by then, if not before."""
+        if self.deadline is not None and deadline < self.deadline:
+            self._limit -= self.deadline - deadline
+            self.deadline = deadline
+
     def look(self) -> None:
         """Read what it says, and kill it if its time is over."""
         self._read()
         if self.deadline is not None and time.monotonic() >= self.deadline:
             self.deadline = None
-            self._output = f"it took longer than {self._limit:g} s and was killed\n".encode() + self._output
+            self._output = f"it took longer than {self._limit:.3g} s and was killed\n".encode() + self._output
             kill_hook(self._process)
 
     def end(self) -> HookEnded | None:

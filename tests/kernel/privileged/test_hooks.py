@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from miredo.kernel.hookprogram import OUTPUT_LIMIT, HookEnded
+from miredo.kernel.privileged import hooks
 from miredo.kernel.privileged.hooks import QUEUE_LIMIT, Hooks, farewells
 from miredo.kernel.privileged.permits import Hook
 from tests.kernel.bench import refused_with
@@ -63,6 +64,19 @@ def test_a_hook_that_takes_too_long_is_killed_with_what_it_has_started(tmp_path:
     assert told.ends == {1: HookEnded(-signal.SIGKILL, "it took longer than 0.3 s and was killed\nbegun\n")}
     state = Path(f"/proc/{pid.read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_once_the_end_has_come_no_hook_takes_longer_than_the_end_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "LAST_LIMIT", 0.3)
+    told = Told()
+    with gone_with(told):
+        told.hooks.ask(hook(tmp_path, "sleep 600"))
+        told.hooks.look()
+        told.hooks.wind_up()
+        assert not told.hooks.idle
+    assert [end.status for end in told.ends.values()] == [-signal.SIGKILL]
 
 
 def test_a_hook_that_says_a_lot_ends_and_the_first_of_it_is_kept(tmp_path: Path) -> None:
