@@ -1,24 +1,68 @@
 # SPDX-License-Identifier: MIT
-"""A classic command's daemon, run as Twisted's application runner would, of which nothing else is of use here."""
+"""A classic command's daemon, run by Twisted's application runner without plugins, pid file or detaching of its own."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
+from twisted.application import app
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 from miredo.assembly import daemon_on
 from miredo.commands.classic import FAILURE
 from miredo.service.daemon import CannotStart, Circumstances, Daemon
-from miredo.service.logbook import is_classic, open_log
+from miredo.service.logbook import Log, is_classic, open_log
 
 if TYPE_CHECKING:
+    from twisted.application.service import Service
+
     from miredo.commands.classic import Launch
     from miredo.kernel.detaching import Detached
     from miredo.kernel.notifying import ServiceManager
     from miredo.kernel.privileged.beginning import Begun
+
+_CONFIG = {"nodaemon": True, "debug": False, "profile": None, "savestats": False, "profiler": "cprofile"}
+"""Of twistd's options, those that its runner looks at."""
+
+
+class Logging:
+    """What the runner starts and stops."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def start(self, application: Service) -> None:
+        del application
+        self._log.begin()
+
+    def stop(self) -> None:
+        self._log.flush_and_close()
+
+
+class Runner(app.ApplicationRunner):
+    """Runs one daemon until it ends."""
+
+    def __init__(self, daemon: Daemon, log: Log) -> None:
+        self.loggerFactory = lambda _: Logging(log)
+        super().__init__(dict(_CONFIG))
+        self._daemon = daemon
+
+    def preApplication(self) -> None:
+        """Everything has been seen to."""
+
+    def createOrGetApplication(self) -> Service:
+        return self._daemon
+
+    def postApplication(self) -> None:
+        """Start it; the reactor runs until the end.
+
+        @raise CannotStart: it cannot be started.
+        """
+        self.application.privilegedStartService()
+        app.startApplication(self.application, False)
+        self.startReactor(None, sys.stdout, sys.stderr)
 
 
 def run(launch: Launch, detached: Detached | None, manager: ServiceManager, begun: Begun | None) -> int:
@@ -45,28 +89,15 @@ def run(launch: Launch, detached: Detached | None, manager: ServiceManager, begu
     circumstances = Circumstances(
         launch.program, decision, manager, launch.pid_file, launch.pid_file_told, detached, log, begun
     )
-    core = IReactorCore(reactor)
-    daemon = daemon_on(core, launch.origin, launch.configuration, circumstances, lambda: failed.append(True))
-    log.begin()
+    daemon = daemon_on(
+        IReactorCore(reactor), launch.origin, launch.configuration, circumstances, lambda: failed.append(True)
+    )
     try:
-        serve(core, daemon)
+        Runner(daemon, log).run()
     except CannotStart as reason:
         if detached is not None:
             Logger(namespace="miredo").critical("{reason}", reason=str(reason))
         log.flush_and_close()
         print(reason, file=sys.stderr)
         return FAILURE
-    log.flush_and_close()
     return FAILURE if failed else 0
-
-
-def serve(reactor: IReactorCore, daemon: Daemon) -> None:
-    """
-    Start it, and let the reactor run until its end.
-
-    @raise CannotStart: it cannot be started.
-    """
-    daemon.privilegedStartService()
-    daemon.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
-    reactor.run()

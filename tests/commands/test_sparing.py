@@ -23,12 +23,9 @@ NEEDLESS = {
     "email",
     "http.client",
     "OpenSSL",
-    "pdb",
     "pyroute2.iproute",
     "pyroute2.netlink.core",
     "ssl",
-    "twisted.application.app",
-    "twisted.python.modules",
     "urllib.request",
 }
 
