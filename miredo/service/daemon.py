@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -177,7 +178,10 @@ class Daemon(MultiService):
         except OSError as error:
             if self._around.pid_file_told or error.errno not in (EACCES, EROFS):
                 raise
-            self._log.warn("no file with the number of the process: {reason}", reason=_in_one_line(error))
+            line = f"no file with the number of the process: {_in_one_line(error)}"
+            self._log.warn("{line}", line=line)
+            if self._around.launch is not None:  # whoever started it is still there, and shall not look for it in vain
+                sys.stderr.write(f"{self._around.program}: {line}\n")
 
     def _open(self) -> None:
         drop = self._around.decision.drop

@@ -298,6 +298,29 @@ def test_capabilities_without_root_are_left_to_the_child(tmp_path: Path) -> None
     assert "teredo" not in state()
 
 
+@pytest.mark.root
+@pytest.mark.namespaced
+def test_who_starts_it_without_a_file_for_its_number_is_told(tmp_path: Path) -> None:
+    open_to_all(tmp_path)
+    os.chmod("/run", 0o755)
+    words = words_for("miredo", tmp_path)
+    with started(tmp_path, "miredo", *words, prepare=as_nobody_with_capabilities) as running:
+        running.says("no file with the number of the process: /run/miredo.pid: Permission denied")
+        assert running.process.wait(10) == 0
+        (worker,) = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_daemon(pid)]
+        os.kill(worker, signal.SIGTERM)
+        wait_for(lambda: not lives(worker))
+
+
+def is_daemon(pid: int) -> bool:
+    """Whether a process is a daemon in this test's network."""
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        here = os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net")
+        return here and "miredo.commands.miredo" in words and os.getsid(pid) == pid
+    return False
+
+
 HOOK = """#!/bin/sh
 grep CapEff /proc/self/status
 """
