@@ -102,7 +102,7 @@ def test_false_senders_without_number_take_no_memory_without_bound() -> None:
         tracemalloc.stop()
     assert len(buckets) == SERVER_SOURCES
     assert max(most) < 16_000_000
-    assert most[-1] < most[-2] + 1000
+    assert most[-1] < most[-2] + most[-2] / 100  # each round without a bound would double it; others allocate a little
 
 
 def test_without_a_limit_everything_is_answered() -> None:
