@@ -4,7 +4,6 @@
 import os
 import tracemalloc
 from collections.abc import Callable
-from time import process_time
 
 import pytest
 from twisted.logger import Logger
@@ -171,7 +170,7 @@ def test_kinds_that_are_too_many_are_told_early_and_forgotten() -> None:
 
 
 @pytest.mark.untraced
-def test_a_flood_costs_bounded_memory_and_little_time() -> None:
+def test_a_flood_costs_bounded_memory() -> None:
     said = Said()
     said.flood(BURST + 1)
     tracemalloc.start()
@@ -179,11 +178,7 @@ def test_a_flood_costs_bounded_memory_and_little_time() -> None:
     said.flood(20_000)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    begin = process_time()
-    said.flood(100_000)
-    seconds = process_time() - begin
     assert grown < 10_000
-    assert seconds / 100_000 < 100e-6
 
 
 # ------------------------------------------------------------------ what is lost
