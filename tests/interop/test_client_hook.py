@@ -19,6 +19,7 @@ from miredo.kernel.libc import MS_BIND, mount
 from miredo.lab.building import Laboratory
 from miredo.lab.natbehaviour import parse_behaviour
 from miredo.lab.topology import TEREDO_INTERNET
+from miredo.service import hooks
 from tests.interop.test_miredo import ITS_CLIENT, MIREDO, OUR_CLIENT, OUR_SERVER, need_them, peers, qualified
 from tests.namespaced import install_reactor, pause, run_reactor, until
 
@@ -109,6 +110,12 @@ def compared(
     assert len({run.pop("IFINDEX") for run in theirs}) == len({run.pop("IFINDEX") for run in own}) == 1
     assert own == theirs
     return theirs
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's hooks may take longer than the end of a client waits for them."""
+    monkeypatch.setattr(hooks, "END_PATIENCE", 10.0)
 
 
 IS = {"ADDRESS": "address 0", "LLADDRESS": "fe80::ffff:ffff:ffff", "MTU": "1280"}
