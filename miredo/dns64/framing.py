@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 
 _PREFIX = 2
 
 
-class MessageStream(Protocol):
+class MessageStream(Protocol, ABC):
     """A connection that messages come and go on; to be subclassed."""
 
     def __init__(self) -> None:
@@ -17,9 +19,9 @@ class MessageStream(Protocol):
         self._held = False
         self._aborted = False
 
+    @abstractmethod
     def message_received(self, octets: bytes) -> None:
         """A message has come."""
-        raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data

@@ -175,7 +175,7 @@ def test_each_role_of_ours_sends_a_packet_says_that_it_is_ready_and_takes_memory
 @pytest.mark.root
 def test_the_c_programs_are_measured_beside_ours() -> None:
     if start.there_are(SUBJECTS) != [*ROLES, *TASKS]:
-        pytest.skip("needs Debian's packages miredo and miredo-server")
+        pytest.skip("Debian's programs are not here; cure: sudo apt-get install miredo miredo-server")
     rows = run("--settling", "0", *[word for subject in (*ROLES, *TASKS) for word in ("--of", subject)])
     compared = {(row["of"], row["figure"]) for row in rows if row["ratio"] is not None}
     assert compared >= {(role, figure) for role in ROLES for figure in ("first_packet", "resident", "proportional")}

@@ -57,7 +57,9 @@ def scripted(built: Debian, node: str, verb: str) -> Ran:
     """Run a script of Debian's."""
     script = Path("/etc/init.d", PROGRAMS[node])
     if not (script.exists() and FUNCTIONS.exists()):
-        pytest.skip(f"there is no {script}, or no {FUNCTIONS}")
+        pytest.skip(
+            f"there is no {script}, or no {FUNCTIONS}; cure: sudo apt-get install miredo miredo-server sysvinit-utils"
+        )
     return built.run(node, script, verb)
 
 
@@ -78,7 +80,7 @@ def manual(program: str) -> str:
 
 def test_the_unit_runs_ours(tmp_path: Path) -> None:
     if not (UNIT.exists() and os.access("/bin/kill", os.X_OK)):
-        pytest.skip(f"there is no {UNIT}, or no /bin/kill")
+        pytest.skip(f"there is no {UNIT}, or no /bin/kill; cure: sudo apt-get install miredo procps")
     said = dict(re.findall(r"^(Exec\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
     with debian(tmp_path, FRONT) as built:
         built.replace_programs()

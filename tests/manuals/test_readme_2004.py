@@ -154,7 +154,7 @@ def test_a_jail_with_devices_and_a_user_who_cannot_log_in_will_do_and_syslog_goe
         assert running.process.wait(10) == 0
         pid = running.pid
         assert {*status_of(pid)["Uid"], *status_of(pid)["Gid"]} == {MIREDO}
-        assert os.listdir(f"/proc/{pid}/root/") == ["dev"]
+        assert os.listdir(f"/proc/{pid}/root") == ["dev"]
         assert links_of(pid) == {"lo", "teredo"}
         os.kill(pid, signal.SIGHUP)
         syslogd.hears("1 of 1 roles run on as they are")

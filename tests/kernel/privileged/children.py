@@ -70,7 +70,7 @@ def name_table() -> None:
     """Give the table a name, for this test's processes."""
     folder = "/etc/iproute2"
     if not os.path.isdir(folder):
-        pytest.skip(f"there is no {folder} that could be covered")
+        pytest.skip(f"there is no {folder} that could be covered; cure: sudo apt-get install iproute2")
     mount("tmpfs", folder, "tmpfs", 0)
     Path(folder, "rt_tables").write_text(f"{TABLE} teredo\n")
 
